@@ -1,0 +1,48 @@
+#include "lane.h"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+namespace selvage {
+
+int Lane::poll(int timeoutMillis) const {
+  pollfd entries[3] = {{options_.tunFd, POLLIN, 0}, {options_.udpFd, POLLIN, 0}, {options_.wakeFd, POLLIN, 0}};
+  const int ready = ::poll(entries, 3, timeoutMillis);
+  if (ready < 0) {
+    const int errorNumber = errno;
+    return errorNumber == EINTR ? 0 : -errorNumber;
+  }
+  if (((entries[0].revents | entries[1].revents | entries[2].revents) & POLLNVAL) != 0) return -EBADF;
+  int bits = 0;
+  // POLLERR counts as ready: the receive then returns the error, which a sleep would hide.
+  if (entries[0].revents != 0) bits |= READY_TUN;
+  if (entries[1].revents != 0) bits |= READY_UDP;
+  if (entries[2].revents != 0) {
+    bits |= READY_WAKE;
+    uint64_t signals;
+    // The value does not matter: whoever woke us has written a control word first.
+    [[maybe_unused]] const ssize_t got = ::read(options_.wakeFd, &signals, sizeof(signals));
+  }
+  return bits;
+}
+
+int Lane::waitWritable(int timeoutMillis) const {
+  pollfd entry = {options_.udpFd, POLLOUT, 0};
+  const int ready = ::poll(&entry, 1, timeoutMillis);
+  if (ready >= 0) return ready;
+  const int errorNumber = errno;
+  return errorNumber == EINTR ? 0 : -errorNumber;
+}
+
+int Lane::tunSend(uint32_t burst, uint32_t count) {
+  const Burst& rows = options_.bursts[burst];
+  const uint32_t bounded = count < rows.rows ? count : rows.rows;
+  const int lossRows = burst == BURST_INBOUND ? tunSendCoalesced(options_.tunFd, rows, bounded, receiver_.coalescer())
+                                              : tunSendPlain(options_.tunFd, rows, bounded);
+  options_.report[REPORT_LOSS_ROWS] = lossRows;
+  return lossRows;
+}
+
+}  // namespace selvage

@@ -1,0 +1,9 @@
+/** What the process ends with. Documented in `selvage --help` and the README. */
+export const ExitCode = {
+  /** Stopped by SIGINT or SIGTERM, or did what was asked. */
+  ok: 0,
+  /** Could not start, or could not go on; the last line says why. */
+  failed: 1,
+  /** The command line or the environment is wrong. */
+  usage: 2,
+} as const;

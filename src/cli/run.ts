@@ -1,0 +1,124 @@
+import { once } from 'node:events';
+
+import {
+  createForwarder,
+  FileSource,
+  findUnderlay,
+  followSource,
+  type Forwarder,
+  type RouteChange,
+  type RouteListener,
+  routeOfPeer,
+  type RouteSnapshot,
+  type SelvageError,
+} from '../index.js';
+import { ExitCode } from './exit_code.js';
+import { type Logger, openLog } from './log.js';
+import type { RunSettings } from './run_options.js';
+
+/**
+ * The daemon: forwards until SIGINT or SIGTERM.
+ *
+ * @returns the exit code
+ * @throws SelvageError or a system error when it cannot start; everything is given back
+ */
+export async function run(settings: RunSettings): Promise<number> {
+  const log = openLog(settings);
+  const stop = stopSignal(log);
+  let following: RouteListener | undefined;
+  const early: RouteChange[] = []; // edits that arrive while the forwarder is being made
+  const source = new FileSource(settings.routesFile);
+  try {
+    const first = await source.open({
+      onChanges: (changes) => (following === undefined ? early.push(...changes) : following.onChanges(changes)),
+      onError: (error) => logRouteError(log, error),
+    });
+    const forwarder = await start(settings, first, log);
+    try {
+      forwarder.routes.replace(first.peers.map(routeOfPeer));
+      following = followSource(forwarder, first, {
+        onRoutes: (count) => log.info({ routes: count }, 'routes changed'),
+        onError: (error) => logRouteError(log, error),
+      });
+      if (early.length > 0) following.onChanges(early);
+      await forwarder.settled();
+      logReady(log, forwarder);
+      return await untilStopped(forwarder, settings, stop, log);
+    } finally {
+      await forwarder.close();
+    }
+  } finally {
+    await source.close();
+  }
+}
+
+async function start(settings: RunSettings, { network, subnet }: RouteSnapshot, log: Logger): Promise<Forwarder> {
+  const { address } = await findUnderlay(settings.underlay);
+  const forwarder = await createForwarder({ ...settings.forwarder, network, subnet, address });
+  forwarder.on('warning', (message) => log.warn(message));
+  forwarder.on('laneDown', (lane, error, restartInMillis) =>
+    log.error({ lane, restartInMillis, error: error.message }, 'a lane died and will be started again'),
+  );
+  return forwarder;
+}
+
+/** Waits for a signal or a fatal fault, logging counters meanwhile. */
+async function untilStopped(
+  forwarder: Forwarder,
+  settings: RunSettings,
+  stop: Promise<string>,
+  log: Logger,
+): Promise<number> {
+  const logStats = (): void => log.info({ stats: forwarder.stats() }, 'stats');
+  const seconds = settings.statsIntervalSeconds;
+  const timer = seconds > 0 ? setInterval(logStats, seconds * 1000) : undefined;
+  process.on('SIGUSR2', logStats);
+  try {
+    const fatal = once(forwarder, 'fatal').then(([error]) => error as Error);
+    const reason = await Promise.race([stop, fatal]);
+    if (typeof reason !== 'string') throw reason;
+    log.info({ signal: reason }, 'stopping');
+    logStats();
+    return ExitCode.ok;
+  } finally {
+    clearInterval(timer);
+    process.off('SIGUSR2', logStats);
+  }
+}
+
+/** Resolves with the first SIGINT or SIGTERM; the second ends the process at once. */
+function stopSignal(log: Logger): Promise<string> {
+  return new Promise((resolve) => {
+    let stopping = false;
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      process.on(signal, () => {
+        if (stopping) {
+          log.warn('second signal: ending at once');
+          process.exit(ExitCode.failed);
+        }
+        stopping = true;
+        resolve(signal);
+      });
+    }
+  });
+}
+
+function logReady(log: Logger, forwarder: Forwarder): void {
+  const { device, socket, lanes, routes } = forwarder.stats();
+  log.info(
+    {
+      device: device.name,
+      address: device.address,
+      mtu: device.mtuBytes,
+      listen: `${socket.address}:${socket.port}`,
+      lanes: lanes.length,
+      routes: routes.count,
+      offloads: { ...device.offloads, udpGso: socket.gso, udpGro: socket.gro },
+    },
+    'ready',
+  );
+}
+
+function logRouteError(log: Logger, error: SelvageError): void {
+  log.error({ code: error.code }, `the routes stay as they were: ${error.message}`);
+}

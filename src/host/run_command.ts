@@ -1,0 +1,49 @@
+import { spawn } from 'node:child_process';
+
+import { SelvageError } from '../errors.js';
+
+/** Commands that configure a host answer within milliseconds; one that hangs must not hang the daemon. */
+const TIMEOUT_MILLIS = 10_000;
+
+/**
+ * Runs a program and gives its standard output.
+ *
+ * @param input text for its standard input
+ * @throws SelvageError ERR_COMMAND_MISSING (with the package to install) or ERR_COMMAND_FAILED (with what it said)
+ */
+export function runCommand(
+  command: string,
+  args: readonly string[],
+  options: { input?: string; debianPackage: string },
+): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'], timeout: TIMEOUT_MILLIS });
+    let output = '';
+    let complaint = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (complaint += text));
+    child.on('error', (cause: NodeJS.ErrnoException) => {
+      const missing = cause.code === 'ENOENT';
+      reject(
+        missing
+          ? new SelvageError(
+              'ERR_COMMAND_MISSING',
+              `the command '${command}' is not installed: apt-get install ${options.debianPackage}`,
+              { cause },
+            )
+          : new SelvageError('ERR_COMMAND_FAILED', `${command}: ${cause.message}`, { cause }),
+      );
+    });
+    child.on('close', (code, signal) => {
+      if (code === 0) {
+        resolve(output);
+        return;
+      }
+      const said = complaint.trim().split('\n')[0] ?? '';
+      const how = signal === null ? `exit code ${code}` : `ended by ${signal}`;
+      reject(new SelvageError('ERR_COMMAND_FAILED', `${command} ${args.join(' ')}: ${said || how}`));
+    });
+    child.stdin.on('error', () => undefined); // the child may end before it read all; its exit code says why
+    child.stdin.end(options.input ?? '');
+  });
+}

@@ -1,0 +1,147 @@
+import { invariant, SelvageError } from '../errors.js';
+import type { Prefix } from '../prefix.js';
+import {
+  CHUNK_ENTRIES,
+  EMPTY_SLOT,
+  ENDPOINT_WORDS,
+  NO_ROUTE,
+  peerSlot,
+  ROOT_ENTRIES,
+  TRIE_AT,
+  WORD_ENDPOINTS,
+  WORD_GENERATION,
+  WORD_NEXT_HOPS,
+  WORD_PEERS,
+  WORD_PEER_SHIFT,
+} from './route_table.js';
+
+/** One entry of the table to be built. */
+export interface TableRoute {
+  readonly prefix: Prefix;
+  /** Index of the endpoint; 0 is this host. */
+  readonly nextHopId: number;
+}
+
+/**
+ * Most bytes of one generation: 256 MiB. 65,536 /24 in one /8 take 1.4 MiB; the worst 65,536 routes, each a /32 in a /16
+ * of its own, take 130 MiB.
+ */
+const MAX_TABLE_BYTES = 256 * 1024 * 1024;
+const MAX_TABLE_WORDS = MAX_TABLE_BYTES / Int32Array.BYTES_PER_ELEMENT;
+
+/**
+ * Writes one generation of the route table into a block of exactly the size it needs.
+ *
+ * Main thread; nothing is shared until the caller publishes the block.
+ *
+ * @param routes in any order; prefixes may nest (the longest wins); of equal prefixes the last wins
+ * @param endpoints two words per next-hop id: IPv4 address as int32, UDP port; id 0 (this host) and unused ids are 0, 0
+ * @param generation 1..2^31-1
+ * @throws SelvageError ERR_ROUTE_LIMIT when the table would be larger than 256 MiB
+ */
+export function buildRouteTable(
+  routes: Iterable<TableRoute>,
+  endpoints: Int32Array,
+  generation: number,
+): SharedArrayBuffer {
+  const nextHops = endpoints.length / ENDPOINT_WORDS;
+  invariant(Number.isInteger(nextHops), 'two words per endpoint');
+  const trie = new TrieBuilder();
+  for (const group of byLength(routes)) {
+    for (const { prefix, nextHopId } of group) {
+      invariant(nextHopId >= 0 && nextHopId < nextHops, `next hop ${nextHopId} has an endpoint`);
+      trie.paint(prefix.address, prefix.bits, nextHopId);
+    }
+  }
+  const peers = buildPeerSet(endpoints);
+
+  const endpointsAt = trie.count;
+  const peersAt = endpointsAt + endpoints.length;
+  const buffer = new SharedArrayBuffer((peersAt + peers.slots.length) * Int32Array.BYTES_PER_ELEMENT);
+  const words = new Int32Array(buffer);
+  words.set(trie.words.subarray(0, trie.count));
+  words.set(endpoints, endpointsAt);
+  words.set(peers.slots, peersAt);
+  words[WORD_GENERATION] = generation;
+  words[WORD_NEXT_HOPS] = nextHops;
+  words[WORD_ENDPOINTS] = endpointsAt;
+  words[WORD_PEERS] = peersAt;
+  words[WORD_PEER_SHIFT] = peers.shift;
+  return buffer;
+}
+
+/** Routes grouped by prefix length, shortest first: a longer prefix is then always painted over a shorter one. */
+function byLength(routes: Iterable<TableRoute>): TableRoute[][] {
+  const groups: TableRoute[][] = Array.from({ length: 33 }, () => []);
+  for (const route of routes) groups[route.prefix.bits]!.push(route);
+  return groups;
+}
+
+/** The header (left zero) and the trie, growing. */
+class TrieBuilder {
+  words = new Int32Array(TRIE_AT + ROOT_ENTRIES * 2);
+  /** Words in use. */
+  count = TRIE_AT + ROOT_ENTRIES;
+
+  constructor() {
+    this.words.fill(NO_ROUTE, TRIE_AT, this.count);
+  }
+
+  /**
+   * Gives a prefix's addresses to a next hop. Prefixes must come shortest first: then the entries of the level where this
+   * one ends are all leaves, or belong to prefixes of the same length elsewhere.
+   */
+  paint(address: number, bits: number, nextHopId: number): void {
+    const high = TRIE_AT + (address >>> 16);
+    if (bits <= 16) return this.#fill(high, 16 - bits, nextHopId);
+    const middle = this.#chunkBelow(high) + ((address >>> 8) & 255);
+    if (bits <= 24) return this.#fill(middle, 24 - bits, nextHopId);
+    const low = this.#chunkBelow(middle) + (address & 255);
+    this.#fill(low, 32 - bits, nextHopId);
+  }
+
+  #fill(at: number, freeBits: number, nextHopId: number): void {
+    this.words.fill(nextHopId, at, at + (1 << freeBits));
+  }
+
+  /** Index of the chunk that the entry points to; makes one, filled with the entry's leaf, where there is none. */
+  #chunkBelow(entryAt: number): number {
+    const entry = this.words[entryAt]!;
+    if (entry < NO_ROUTE) return -entry;
+    const chunk = this.count;
+    this.#reserve(chunk + CHUNK_ENTRIES);
+    this.words.fill(entry, chunk, chunk + CHUNK_ENTRIES);
+    this.words[entryAt] = -chunk;
+    this.count = chunk + CHUNK_ENTRIES;
+    return chunk;
+  }
+
+  #reserve(needed: number): void {
+    if (needed <= this.words.length) return;
+    if (needed > MAX_TABLE_WORDS) {
+      throw new SelvageError(
+        'ERR_ROUTE_LIMIT',
+        `the routes need a table of more than ${MAX_TABLE_BYTES / 1024 / 1024} MiB; use fewer prefixes longer than /24`,
+      );
+    }
+    const grown = new Int32Array(Math.min(this.words.length * 2, MAX_TABLE_WORDS));
+    grown.set(this.words);
+    this.words = grown;
+  }
+}
+
+/** The endpoints' addresses as an open-addressing set, at most half full. */
+function buildPeerSet(endpoints: Int32Array): { slots: Int32Array; shift: number } {
+  const wanted = Math.max(2, endpoints.length); // two words per endpoint, so this is twice their number
+  const log2 = 32 - Math.clz32(wanted - 1);
+  const slots = new Int32Array(2 ** log2).fill(EMPTY_SLOT);
+  const shift = 32 - log2;
+  for (let at = 0; at < endpoints.length; at += ENDPOINT_WORDS) {
+    const address = endpoints[at]!;
+    if (address === EMPTY_SLOT) continue; // this host, or an id that no route uses now
+    let slot = peerSlot(address, shift);
+    while (slots[slot] !== EMPTY_SLOT && slots[slot] !== address) slot = (slot + 1) & (slots.length - 1);
+    slots[slot] = address;
+  }
+  return { slots, shift };
+}

@@ -1,0 +1,226 @@
+import { messageOf, SelvageError } from '../errors.js';
+import { formatIpv4, isUnicastIpv4, parseIpv4, parsePrefix, type Prefix } from '../prefix.js';
+import { buildRouteTable, type TableRoute } from './build_route_table.js';
+import { type Endpoint, type NextHopIdListener, NextHopIds } from './next_hop_ids.js';
+import { LOCAL } from './route_table.js';
+
+/** One route: who carries a prefix. */
+export interface Route {
+  /** IPv4 prefix in canonical spelling, e.g. `10.1.2.0/24`. */
+  readonly prefix: string;
+  /** IPv4 address of the peer's host, e.g. `192.168.100.2`. */
+  readonly nextHop: string;
+  /** UDP port of the peer, 1..65535. Default: {@link RouteSetOptions.defaultPort}. */
+  readonly port?: number | undefined;
+}
+
+/** How to make a {@link RouteSet}. */
+export interface RouteSetOptions extends NextHopIdListener {
+  /** UDP port of routes that name none, 1..65535; usually the port this host listens on. */
+  readonly defaultPort: number;
+}
+
+interface Entry {
+  readonly prefix: Prefix;
+  readonly endpoint: Endpoint;
+  /** The endpoint's id; -1 until the route is adopted. */
+  id: number;
+}
+
+/** Generations are positive int32, because lanes read them from an int32 control word. */
+const LAST_GENERATION = 0x7fff_ffff;
+
+/**
+ * The routes as they are now: this host's own subnets and the peers' prefixes, each to an endpoint.
+ *
+ * Prefixes may nest; the longest wins. A prefix cannot be both a peer's and this host's. Main thread only; nothing reaches
+ * a lane before {@link build} and the publication of its result.
+ *
+ * Every method either does what it says or throws a SelvageError and changes nothing.
+ */
+export class RouteSet {
+  readonly #defaultPort: number;
+  readonly #ids: NextHopIds;
+  /** By canonical text; in the order of first appearance. */
+  #routes = new Map<string, Entry>();
+  #local = new Map<string, Prefix>();
+  #generation = 0;
+
+  /** @throws SelvageError ERR_ROUTE_INVALID for a default port outside 1..65535 */
+  constructor(options: RouteSetOptions) {
+    requirePort(options.defaultPort, 'defaultPort');
+    this.#defaultPort = options.defaultPort;
+    this.#ids = new NextHopIds(options);
+  }
+
+  /** Number of the last table built; 0 before the first. */
+  get generation(): number {
+    return this.#generation;
+  }
+
+  /** Number of routes; own subnets not counted. */
+  get count(): number {
+    return this.#routes.size;
+  }
+
+  /**
+   * Replaces all routes, and the own subnets too when they are given; both at once, because what was a peer's prefix may
+   * now be ours. An endpoint that stays keeps its id. An id freed here is not given out again in the same call.
+   *
+   * @throws SelvageError ERR_ROUTE_INVALID, ERR_ROUTE_DUPLICATE or ERR_ROUTE_LOCAL, naming the route by its index
+   */
+  replace(routes: Iterable<Route>, local?: Iterable<string>): void {
+    const nextLocal = local === undefined ? this.#local : parseLocal(local);
+    const entries = new Map<string, Entry>();
+    let index = 0;
+    for (const route of routes) {
+      const where = `routes[${index}]`;
+      const entry = this.#check(route, `${where}.`);
+      if (entries.has(route.prefix)) {
+        const first = [...entries.keys()].indexOf(route.prefix);
+        throw new SelvageError(
+          'ERR_ROUTE_DUPLICATE',
+          `routes[${first}] and ${where} are both for ${route.prefix}: keep one of them`,
+        );
+      }
+      requireNotLocal(nextLocal, route.prefix, `${where}.prefix: `);
+      entries.set(route.prefix, entry);
+      index++;
+    }
+    this.#adopt(entries);
+    this.#local = nextLocal;
+  }
+
+  /**
+   * Adds one route, or gives its prefix another next hop.
+   *
+   * @throws SelvageError ERR_ROUTE_INVALID or ERR_ROUTE_LOCAL
+   */
+  set(route: Route): void {
+    const entry = this.#check(route, '');
+    requireNotLocal(this.#local, route.prefix, '');
+    const before = this.#routes.get(route.prefix);
+    entry.id = this.#ids.borrow(entry.endpoint);
+    this.#routes.set(route.prefix, entry);
+    if (before !== undefined) this.#ids.release(before.id);
+  }
+
+  /**
+   * Removes the route for exactly this prefix.
+   *
+   * @returns whether there was one
+   * @throws SelvageError ERR_ROUTE_INVALID when the text is not a prefix, as it could never match
+   */
+  delete(prefix: string): boolean {
+    parse(prefix, '', parsePrefix);
+    const held = this.#routes.get(prefix);
+    if (held === undefined) return false;
+    this.#routes.delete(prefix);
+    this.#ids.release(held.id);
+    return true;
+  }
+
+  /** The routes, ports filled in, in the order their prefixes first appeared. The caller owns the array. */
+  list(): Required<Route>[] {
+    return Array.from(this.#routes, ([prefix, { endpoint }]) => ({
+      prefix,
+      nextHop: formatIpv4(endpoint.address),
+      port: endpoint.port,
+    }));
+  }
+
+  /**
+   * Replaces the prefixes that belong to this host.
+   *
+   * @throws SelvageError ERR_ROUTE_INVALID, or ERR_ROUTE_LOCAL when a route has one of them
+   */
+  setLocal(prefixes: Iterable<string>): void {
+    const local = parseLocal(prefixes);
+    for (const prefix of this.#routes.keys()) requireNotLocal(local, prefix, '');
+    this.#local = local;
+  }
+
+  /** The prefixes that belong to this host. The caller owns the array. */
+  listLocal(): string[] {
+    return [...this.#local.keys()];
+  }
+
+  /** The endpoint that a next-hop id means now; undefined for id 0, this host, and for ids not in use. */
+  endpointOf(id: number): Endpoint | undefined {
+    return this.#ids.endpointOf(id);
+  }
+
+  /** Every next-hop id in use and its endpoint, in ascending order. Changing the set ends the walk's validity. */
+  endpoints(): Iterable<[id: number, endpoint: Endpoint]> {
+    return this.#ids.entries();
+  }
+
+  /**
+   * Builds the next generation of the shared table. The set keeps no reference to it.
+   *
+   * @throws SelvageError ERR_ROUTE_LIMIT when the table would be too large; the generation then stays as it was
+   */
+  build(): SharedArrayBuffer {
+    const generation = this.#generation === LAST_GENERATION ? 1 : this.#generation + 1;
+    const table = buildRouteTable(this.#tableRoutes(), this.#ids.endpointWords(), generation);
+    this.#generation = generation;
+    return table;
+  }
+
+  *#tableRoutes(): Generator<TableRoute> {
+    for (const { prefix, id } of this.#routes.values()) yield { prefix, nextHopId: id };
+    for (const prefix of this.#local.values()) yield { prefix, nextHopId: LOCAL };
+  }
+
+  #check(route: Route, where: string): Entry {
+    const prefix = parse(route.prefix, `${where}prefix: `, parsePrefix);
+    const address = parse(route.nextHop, `${where}nextHop: `, parseIpv4);
+    if (!isUnicastIpv4(address)) {
+      throw new SelvageError(
+        'ERR_ROUTE_INVALID',
+        `${where}nextHop: ${route.nextHop} is not the address of one host; give the peer's unicast address`,
+      );
+    }
+    const port = route.port ?? this.#defaultPort;
+    requirePort(port, `${where}port`);
+    return { prefix, endpoint: { address, port }, id: -1 };
+  }
+
+  /** New uses are counted before old ones end, so that no endpoint in both loses its id in between. */
+  #adopt(entries: Map<string, Entry>): void {
+    for (const entry of entries.values()) entry.id = this.#ids.borrow(entry.endpoint);
+    for (const { id } of this.#routes.values()) this.#ids.release(id);
+    this.#routes = entries;
+  }
+}
+
+function parseLocal(prefixes: Iterable<string>): Map<string, Prefix> {
+  const local = new Map<string, Prefix>();
+  for (const prefix of prefixes) local.set(prefix, parse(prefix, 'own subnet: ', parsePrefix));
+  return local;
+}
+
+/** Runs a parser of one text; its error gets the field's name and this file's code. */
+function parse<T>(text: string, where: string, parser: (text: string) => T): T {
+  if (typeof text !== 'string') {
+    throw new SelvageError('ERR_ROUTE_INVALID', `${where}expected a string, not ${typeof text}`);
+  }
+  try {
+    return parser(text);
+  } catch (error) {
+    throw new SelvageError('ERR_ROUTE_INVALID', `${where}${messageOf(error)}`, { cause: error });
+  }
+}
+
+function requirePort(port: number, where: string): void {
+  if (Number.isInteger(port) && port >= 1 && port <= 65_535) return;
+  throw new SelvageError('ERR_ROUTE_INVALID', `${where}: ${String(port)} is not a UDP port from 1 to 65535`);
+}
+
+function requireNotLocal(local: ReadonlyMap<string, Prefix>, prefix: string, where: string): void {
+  if (!local.has(prefix)) return;
+  throw new SelvageError(
+    'ERR_ROUTE_LOCAL',
+    `${where}${prefix} is this host's own subnet; a peer cannot have it too`,
+  );
+}

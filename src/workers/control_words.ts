@@ -1,0 +1,55 @@
+/**
+ * The words by which the main thread steers its lanes. One block per forwarder; each word has a cache line of its own.
+ *
+ * | word             | writer         | readers | order                                                           |
+ * |------------------|----------------|---------|-----------------------------------------------------------------|
+ * | `STOP`           | main           | lanes   | stored before the wake signal; 1 ends the lane, never goes back  |
+ * | `GENERATION`     | main           | lanes   | stored after the table was posted to the lane's port            |
+ * | observed, a lane | that lane      | main    | stored once the lane forwards by that generation; 0: not running |
+ */
+const LINE_WORDS = 16;
+const STOP = 0;
+const GENERATION = LINE_WORDS;
+const OBSERVED = 2 * LINE_WORDS;
+
+/** A view of the control words, on any thread. */
+export class ControlWords {
+  readonly #words: Int32Array;
+
+  /** Allocates a block for this many lanes. Pairs with the constructor, which takes it on every thread. */
+  static allocate(lanes: number): SharedArrayBuffer {
+    return new SharedArrayBuffer((OBSERVED + lanes * LINE_WORDS) * Int32Array.BYTES_PER_ELEMENT);
+  }
+
+  constructor(buffer: SharedArrayBuffer) {
+    this.#words = new Int32Array(buffer);
+  }
+
+  /** Tells every lane to end after its present turn. Follow it with a wake signal. */
+  stop(): void {
+    Atomics.store(this.#words, STOP, 1);
+  }
+
+  get stopping(): boolean {
+    return Atomics.load(this.#words, STOP) !== 0;
+  }
+
+  /** Announces a route table generation, 1 and up. */
+  publish(generation: number): void {
+    Atomics.store(this.#words, GENERATION, generation);
+  }
+
+  get generation(): number {
+    return Atomics.load(this.#words, GENERATION);
+  }
+
+  /** A lane says which generation it forwards by. */
+  observe(lane: number, generation: number): void {
+    Atomics.store(this.#words, OBSERVED + lane * LINE_WORDS, generation);
+  }
+
+  /** The generation a lane forwards by, 0 while it is not running. */
+  observed(lane: number): number {
+    return Atomics.load(this.#words, OBSERVED + lane * LINE_WORDS);
+  }
+}

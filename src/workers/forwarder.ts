@@ -1,0 +1,300 @@
+import { EventEmitter } from 'node:events';
+
+import { Piscina } from 'piscina';
+
+import { configureTunInterface } from '../host/tun_interface.js';
+import { findUnderlay } from '../host/underlay.js';
+import { native } from '../native.js';
+import type { Route } from '../routing/route_set.js';
+import { RouteSet } from '../routing/route_set.js';
+import { openTun, type TunDevice } from '../tun/open_tun.js';
+import { ControlWords } from './control_words.js';
+import { LaneCounters } from './counters.js';
+import { checkOptions, type CheckedOptions, ENCAPSULATION_BYTES, type ForwarderOptions } from './forwarder_options.js';
+import { collectStats, type ForwarderStats, PeerBaselines } from './forwarder_stats.js';
+import { LaneSupervisor } from './lane_supervisor.js';
+import { openUdp, type UdpSockets } from './open_udp.js';
+
+/** Events of a {@link Forwarder}. */
+export interface ForwarderEvents {
+  /** Something works less well than it could; the text says what and why. */
+  warning: [message: string];
+  /** A lane died and starts again after `restartInMillis`; the other lanes go on. */
+  laneDown: [lane: number, error: Error, restartInMillis: number];
+  /** The forwarder cannot go on (for example: its device was deleted). Close it. */
+  fatal: [error: Error];
+  /** Everything is given back. */
+  close: [];
+}
+
+/** The routes of a forwarder. Each change takes effect in every lane before its next burst; a bad one changes nothing. */
+export interface ForwarderRoutes {
+  /** Replaces all routes at once. @throws SelvageError ERR_ROUTE_* naming the route by its index */
+  replace(routes: Iterable<Route>): void;
+  /** Adds a route or gives its prefix another next hop. @throws SelvageError ERR_ROUTE_* */
+  set(route: Route): void;
+  /** Removes the route of exactly this prefix. @returns whether there was one */
+  delete(prefix: string): boolean;
+  /** The routes as they are now. */
+  list(): Required<Route>[];
+}
+
+/** What belongs to one forwarder, opened together and given back together. */
+interface Resources {
+  readonly tun: TunDevice;
+  readonly udp: UdpSockets;
+  readonly wakes: readonly number[];
+  readonly pool: Piscina;
+}
+
+/**
+ * A running forwarder: a TUN device, the underlay sockets and the lanes between them.
+ *
+ * Made by {@link createForwarder}. Main thread only. Several may live in one process.
+ *
+ * Listeners for `warning` are best added at once: warnings of the set-up are emitted on the next tick.
+ */
+export class Forwarder extends EventEmitter<ForwarderEvents> {
+  /** See {@link ForwarderRoutes}. */
+  readonly routes: ForwarderRoutes;
+  /** Name of the TUN device as the kernel chose it. */
+  readonly tunName: string;
+  /** UDP port in use. */
+  readonly port: number;
+  /** Largest inner packet, bytes. */
+  readonly mtuBytes: number;
+
+  readonly #options: CheckedOptions;
+  readonly #resources: Resources;
+  readonly #control: ControlWords;
+  readonly #counters: LaneCounters[];
+  readonly #supervisors: LaneSupervisor[];
+  readonly #routeSet: RouteSet;
+  readonly #baselines: PeerBaselines;
+  /** A blocked native call would keep the process alive after exit(), so the lanes are woken first. */
+  readonly #onExit = (): void => this.#signalStop();
+  #closing: Promise<void> | undefined;
+
+  /** @internal use {@link createForwarder} */
+  constructor(options: CheckedOptions, mtuBytes: number, resources: Resources) {
+    super();
+    this.#options = options;
+    this.#resources = resources;
+    this.tunName = resources.tun.name;
+    this.port = resources.udp.port;
+    this.mtuBytes = mtuBytes;
+    const { lanes, maxPeers } = options;
+    const control = ControlWords.allocate(lanes);
+    this.#control = new ControlWords(control);
+    const counters = Array.from({ length: lanes }, () => new SharedArrayBuffer(LaneCounters.byteLength(maxPeers)));
+    this.#counters = counters.map((buffer) => new LaneCounters(buffer, maxPeers));
+    this.#baselines = new PeerBaselines(this.#counters);
+    this.#routeSet = new RouteSet({
+      defaultPort: options.port === 0 ? resources.udp.port : options.port,
+      onAssign: (id) => this.#baselines.rebase(id),
+    });
+    this.#routeSet.setLocal([options.subnet]);
+    const firstTable = this.#routeSet.build();
+    this.#control.publish(this.#routeSet.generation);
+    this.#supervisors = counters.map(
+      (buffer, lane) =>
+        new LaneSupervisor(
+          resources.pool,
+          {
+            lane,
+            tunFd: resources.tun.fds[lane]!,
+            udpFd: resources.udp.fds[lane]!,
+            wakeFd: resources.wakes[lane]!,
+            control,
+            counters: buffer,
+            maxPeers,
+            mtuBytes,
+            tunAddress: options.tunAddressInt32,
+            sourceCheck: options.sourceCheck,
+            coalesceKinds: resources.tun.coalesceKinds,
+            gso: resources.udp.gso,
+          },
+          firstTable,
+          {
+            onLaneDown: (index, error, restartInMillis) => this.emit('laneDown', index, error, restartInMillis),
+            onLaneFatal: (_, error) => this.emit('fatal', error),
+          },
+        ),
+    );
+    this.routes = this.#makeRoutes();
+    process.on('exit', this.#onExit);
+    for (const supervisor of this.#supervisors) supervisor.start();
+  }
+
+  /** Counters and state, each number at most one burst old. Cost grows with the number of peers. */
+  stats(): ForwarderStats {
+    return collectStats({
+      options: this.#options,
+      mtuBytes: this.mtuBytes,
+      tun: this.#resources.tun,
+      udp: this.#resources.udp,
+      control: this.#control,
+      counters: this.#counters,
+      supervisors: this.#supervisors,
+      routeSet: this.#routeSet,
+      baselines: this.#baselines,
+    });
+  }
+
+  /** Resolves once every lane forwards by the newest routes. Rejects never; a lane that is down delays it. */
+  async settled(): Promise<void> {
+    while (!this.#allObserved() && this.#closing === undefined) {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  }
+
+  /**
+   * Stops the lanes and gives everything back: the device vanishes with its address and routes. Frames already taken from
+   * the kernel are sent first. Calling it again returns the same promise.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    this.#signalStop();
+    await Promise.all(this.#supervisors.map((supervisor) => supervisor.stopped()));
+    process.off('exit', this.#onExit);
+    await releaseResources(this.#resources);
+    this.emit('close');
+  }
+
+  #allObserved(): boolean {
+    const { generation } = this.#control;
+    return this.#supervisors.every((_, lane) => this.#control.observed(lane) === generation);
+  }
+
+  #signalStop(): void {
+    this.#control.stop();
+    this.#wakeLanes();
+  }
+
+  #wakeLanes(): void {
+    for (const wake of this.#resources.wakes) native.signalWake(wake);
+  }
+
+  #makeRoutes(): ForwarderRoutes {
+    const set = this.#routeSet;
+    return {
+      replace: (routes) => {
+        set.replace(routes);
+        this.#publish();
+      },
+      set: (route) => {
+        set.set(route);
+        this.#publish();
+      },
+      delete: (prefix) => {
+        const deleted = set.delete(prefix);
+        if (deleted) this.#publish();
+        return deleted;
+      },
+      list: () => set.list(),
+    };
+  }
+
+  /** Posts the new table, then announces it, then wakes the lanes: a lane that reads the number finds the table. */
+  #publish(): void {
+    if (this.#closing !== undefined) return;
+    const table = this.#routeSet.build();
+    for (const supervisor of this.#supervisors) supervisor.post(table);
+    this.#control.publish(this.#routeSet.generation);
+    this.#wakeLanes();
+  }
+}
+
+/**
+ * Opens and configures a TUN device, binds the underlay sockets and starts the lanes. There are no routes yet: set them
+ * with `forwarder.routes`. Needs CAP_NET_ADMIN and /dev/net/tun.
+ *
+ * @throws SelvageError ERR_OPTION, ERR_UNDERLAY_NOT_FOUND, ERR_COMMAND_*; or a system error with `code` and `syscall`,
+ *   whose message holds the remedy. Nothing stays behind.
+ */
+export async function createForwarder(options: ForwarderOptions): Promise<Forwarder> {
+  const checked = checkOptions(options);
+  const mtuBytes = checked.mtuBytes ?? (await underlayMtu(checked.address)) - ENCAPSULATION_BYTES;
+  const resources = openResources(checked);
+  try {
+    const { tunAddress, network } = checked;
+    const warnings = await configureTunInterface({ name: resources.tun.name, address: tunAddress, mtuBytes, network });
+    const forwarder = new Forwarder(checked, mtuBytes, resources);
+    warnings.push(...missingCapabilities(checked, resources));
+    process.nextTick(() => {
+      for (const warning of warnings) forwarder.emit('warning', warning);
+    });
+    return forwarder;
+  } catch (error) {
+    await releaseResources(resources);
+    throw error;
+  }
+}
+
+async function underlayMtu(address: string): Promise<number> {
+  return (await findUnderlay({ address })).mtuBytes;
+}
+
+function openResources(options: CheckedOptions): Resources {
+  const { lanes, offload, address, port, receiveBufferBytes, sendBufferBytes } = options;
+  const udp = openUdp({ address, port, lanes, offload, receiveBufferBytes, sendBufferBytes });
+  const wakes: number[] = [];
+  let tun: TunDevice | undefined;
+  try {
+    tun = openTun({ name: options.tunName, queues: lanes, offload });
+    for (let lane = 0; lane < lanes; lane++) wakes.push(native.openWake());
+    return { tun, udp, wakes, pool: lanePool(lanes) };
+  } catch (error) {
+    for (const wake of wakes) native.closeFd(wake);
+    tun?.close();
+    udp.close();
+    throw error;
+  }
+}
+
+/** One thread for each lane, for life: a lane is one task that runs until it is told to stop. */
+function lanePool(lanes: number): Piscina {
+  return new Piscina({
+    filename: new URL('./lane_thread.js', import.meta.url).href,
+    minThreads: lanes,
+    maxThreads: lanes,
+    idleTimeout: Infinity,
+    concurrentTasksPerWorker: 1,
+  });
+}
+
+/** The pool goes first: a lane must not outlive its descriptors, whose numbers the process may use again. */
+async function releaseResources({ tun, udp, wakes, pool }: Resources): Promise<void> {
+  await pool.destroy();
+  tun.close();
+  udp.close();
+  for (const wake of wakes) native.closeFd(wake);
+}
+
+function missingCapabilities(options: CheckedOptions, { tun, udp }: Resources): string[] {
+  if (!options.offload) return [];
+  const warnings: string[] = [];
+  if (!tun.offloads.tso4) warnings.push('the kernel refused TCP segmentation offload on TUN: throughput will be low');
+  else if (!tun.offloads.uso) warnings.push('the kernel has no UDP superframes on TUN (Linux 6.2): UDP will be slower');
+  if (!udp.gso) warnings.push('the kernel has no UDP segmentation offload (Linux 4.18): sending will be slower');
+  if (!udp.gro && options.lanes === 1) warnings.push('the kernel has no UDP_GRO (Linux 5.0): receiving will be slower');
+  if (options.lanes > 1 && !tun.steered) {
+    warnings.push('the kernel did not take the queue steering program (needs CAP_BPF): a flow may change lanes once');
+  }
+  return warnings.concat(smallBuffers(options, udp));
+}
+
+function smallBuffers(options: CheckedOptions, udp: UdpSockets): string[] {
+  const small = (what: string, granted: number, asked: number, sysctl: string) =>
+    granted < asked
+      ? [`the ${what} buffer is ${granted} of ${asked} bytes: run with CAP_NET_ADMIN or raise ${sysctl}`]
+      : [];
+  return [
+    ...small('receive', udp.receiveBufferBytes, options.receiveBufferBytes, 'net.core.rmem_max'),
+    ...small('send', udp.sendBufferBytes, options.sendBufferBytes, 'net.core.wmem_max'),
+  ];
+}

@@ -1,0 +1,93 @@
+/** A lane's decisions without its devices: a table of three subnets, and a burst to put frames into. */
+
+import { TokenBucket } from '../../src/encap/token_bucket.js';
+import { parseIpv4, parsePrefix } from '../../src/prefix.js';
+import { buildRouteTable } from '../../src/routing/build_route_table.js';
+import { LOCAL, RouteTable } from '../../src/routing/route_table.js';
+import type { Burst } from '../../src/tun/burst.js';
+import { createBurst } from '../../src/tun/create_burst.js';
+import { AnswerBurst } from '../../src/workers/answer_burst.js';
+import { LaneCounters, readCounters } from '../../src/workers/counters.js';
+import type { CountersSnapshot } from '../../src/workers/counters.js';
+import { LaneContext, SourceCheck } from '../../src/workers/lane_context.js';
+
+export const TUN_ADDRESS = '10.1.1.0';
+export const MTU_BYTES = 1472;
+export const MAX_PEERS = 3;
+
+/** Endpoints by next-hop id; id 0 is this host. 10.1.4.0/24 has an id beyond MAX_PEERS. */
+export const PEER_ENDPOINTS = ['0.0.0.0', '192.0.2.2', '192.0.2.3', '192.0.2.4'] as const;
+export const STRANGER = '203.0.113.9';
+
+export function sampleTable(): RouteTable {
+  const endpoints = new Int32Array(PEER_ENDPOINTS.flatMap((address, id) => [parseIpv4(address), id && 8285]));
+  const routes = [
+    { prefix: parsePrefix('10.1.1.0/24'), nextHopId: LOCAL },
+    { prefix: parsePrefix('10.1.2.0/24'), nextHopId: 1 },
+    { prefix: parsePrefix('10.1.3.0/24'), nextHopId: 2 },
+    { prefix: parsePrefix('10.1.4.0/24'), nextHopId: 3 },
+  ];
+  return new RouteTable(buildRouteTable(routes, endpoints, 1));
+}
+
+export interface LaneFixtureOptions {
+  readonly sourceCheck?: SourceCheck;
+  readonly answerRows?: number;
+  readonly answersPerSecond?: number;
+  readonly answerDepth?: number;
+}
+
+export function sampleLane(options: LaneFixtureOptions = {}): LaneContext {
+  return new LaneContext({
+    table: sampleTable(),
+    mtuBytes: MTU_BYTES,
+    tunAddress: parseIpv4(TUN_ADDRESS),
+    sourceCheck: options.sourceCheck ?? SourceCheck.strict,
+    counters: new LaneCounters(new SharedArrayBuffer(LaneCounters.byteLength(MAX_PEERS)), MAX_PEERS),
+    answers: new AnswerBurst(options.answerRows),
+    limiter: new TokenBucket(options.answersPerSecond ?? 1000, options.answerDepth ?? 1000),
+  });
+}
+
+/** One row to be decided on. */
+export interface Row {
+  readonly frame: Uint8Array;
+  /** Default 1. */
+  readonly segments?: number;
+  /** Default the whole frame. */
+  readonly wireBytes?: number;
+  /** Outer source; default 192.0.2.2, the peer of 10.1.2.0/24. */
+  readonly outerSource?: string;
+}
+
+/** A burst of these rows, each 128 bytes and one from the last: at an odd offset, as a train's datagrams are. */
+export function burstOf(rows: readonly Row[]): Burst {
+  const gap = 129;
+  const bytes = rows.reduce((sum, { frame }) => sum + frame.length + gap, gap);
+  const burst = createBurst({ rows: Math.max(rows.length, 1), slabBytes: bytes });
+  burst.slab.fill(0xa5); // bytes that are no frame's
+  let at = gap;
+  rows.forEach(({ frame, segments = 1, wireBytes = frame.length, outerSource = '192.0.2.2' }, i) => {
+    burst.slab.set(frame, at);
+    burst.offset[i] = at;
+    burst.length[i] = frame.length;
+    burst.segments[i] = segments;
+    burst.wireBytes[i] = wireBytes;
+    burst.source[i] = parseIpv4(outerSource);
+    burst.fate[i] = 12345; // what an undecided row would keep
+    burst.lost[i] = 99; // stale, as of a burst before
+    burst.lostErrno[i] = 99;
+    at += frame.length + gap;
+  });
+  return burst;
+}
+
+/** A copy of row `i`'s bytes. */
+export function rowFrame(burst: Burst, i: number): Uint8Array {
+  const at = burst.offset[i]!;
+  return burst.slab.slice(at, at + burst.length[i]!);
+}
+
+export function snapshotOf(lane: LaneContext): CountersSnapshot {
+  return readCounters(lane.counters);
+}

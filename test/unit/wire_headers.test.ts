@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict';
+import { Buffer } from 'node:buffer';
+
+import fc from 'fast-check';
+import t from 'tap';
+
+import { fieldOffset } from '../../src/field_offset.js';
+import * as icmp from '../../src/encap/icmp_header.js';
+import * as ipv4 from '../../src/encap/ipv4_header.js';
+import * as vnet from '../../src/tun/vnet_header.js';
+import { TEST_SEED } from './test_seed.js';
+
+t.test('offsets are those of the standards', async (t) => {
+  t.same(
+    [
+      ipv4.IPV4_OFFSET_VERSION_IHL,
+      ipv4.IPV4_OFFSET_TOS,
+      ipv4.IPV4_OFFSET_TOTAL_BYTES,
+      ipv4.IPV4_OFFSET_IDENTIFICATION,
+      ipv4.IPV4_OFFSET_FRAGMENT,
+      ipv4.IPV4_OFFSET_TTL,
+      ipv4.IPV4_OFFSET_PROTOCOL,
+      ipv4.IPV4_OFFSET_CHECKSUM,
+      ipv4.IPV4_OFFSET_SOURCE,
+      ipv4.IPV4_OFFSET_DESTINATION,
+      ipv4.IPV4_MIN_HEADER_BYTES,
+    ],
+    [0, 1, 2, 4, 6, 8, 9, 10, 12, 16, 20],
+    'IPv4, RFC 791 section 3.1',
+  );
+  t.same(
+    [
+      icmp.ICMP_OFFSET_TYPE,
+      icmp.ICMP_OFFSET_CODE,
+      icmp.ICMP_OFFSET_CHECKSUM,
+      icmp.ICMP_OFFSET_UNUSED,
+      icmp.ICMP_OFFSET_NEXT_HOP_MTU,
+      icmp.ICMP_HEADER_BYTES,
+    ],
+    [0, 1, 2, 4, 6, 8],
+    'ICMP, RFC 792 and RFC 1191',
+  );
+  t.same(
+    [
+      vnet.VNET_OFFSET_FLAGS,
+      vnet.VNET_OFFSET_GSO_TYPE,
+      vnet.VNET_OFFSET_HEADER_BYTES,
+      vnet.VNET_OFFSET_GSO_BYTES,
+      vnet.VNET_OFFSET_CSUM_START,
+      vnet.VNET_OFFSET_CSUM_OFFSET,
+      vnet.VNET_HEADER_BYTES,
+    ],
+    [0, 1, 2, 4, 6, 8, 10],
+    'virtio-net, Linux include/uapi/linux/virtio_net.h',
+  );
+});
+
+t.test('a field that a layout does not have is refused when a header file loads', async (t) => {
+  t.throws(() => fieldOffset(ipv4.IPV4_LAYOUT, 'flowLabel' as 'ttl'), /no field flowLabel/);
+});
+
+/** Any bytes, at any place in memory. */
+const bytesAnywhere = fc.tuple(fc.uint8Array({ minLength: 40, maxLength: 40 }), fc.nat(20));
+
+t.test(`accessors read what the layouts decode, on any bytes (TEST_SEED=${TEST_SEED})`, async (t) => {
+  fc.assert(
+    fc.property(bytesAnywhere, ([bytes, at]) => {
+      const fields = ipv4.IPV4_LAYOUT.decode(Buffer.from(bytes), at);
+      assert.equal(ipv4.ipVersion(bytes, at), fields.versionIhl >> 4);
+      assert.equal(ipv4.ipv4HeaderBytes(bytes, at), (fields.versionIhl & 15) * 4);
+      assert.equal(ipv4.ipv4TotalBytes(bytes, at), fields.totalBytes);
+      assert.equal(ipv4.ipv4Fragment(bytes, at), fields.fragment);
+      assert.equal(ipv4.ipv4Ttl(bytes, at), fields.ttl);
+      assert.equal(ipv4.ipv4Protocol(bytes, at), fields.protocol);
+      assert.equal(ipv4.ipv4Source(bytes, at), fields.source);
+      assert.equal(ipv4.ipv4Destination(bytes, at), fields.destination);
+      assert.equal(icmp.icmpType(bytes, at), icmp.ICMP_LAYOUT.decode(Buffer.from(bytes), at).type);
+      const header = vnet.VNET_LAYOUT.decode(Buffer.from(bytes), at);
+      assert.equal(vnet.vnetFlags(bytes, at), header.flags);
+      assert.equal(vnet.vnetGsoType(bytes, at), header.gsoType);
+      assert.equal(vnet.vnetHeaderBytes(bytes, at), header.headerBytes);
+      assert.equal(vnet.vnetGsoBytes(bytes, at), header.gsoBytes);
+      assert.equal(vnet.vnetCsumStart(bytes, at), header.csumStart);
+      assert.equal(vnet.vnetCsumOffset(bytes, at), header.csumOffset);
+    }),
+    { seed: TEST_SEED, numRuns: 50 },
+  );
+  t.pass('no counterexample');
+});
+
+t.test(`a virtio-net header is written as the layout encodes it (TEST_SEED=${TEST_SEED})`, async (t) => {
+  fc.assert(
+    fc.property(bytesAnywhere, ([bytes, at]) => {
+      const header = vnet.VNET_LAYOUT.decode(Buffer.from(bytes), at);
+      const ours = new Uint8Array(40);
+      vnet.putVnetHeader(ours, at, header);
+      const theirs = Buffer.alloc(40);
+      vnet.VNET_LAYOUT.encode(header, theirs, at);
+      assert.equal(Buffer.compare(theirs, ours), 0);
+    }),
+    { seed: TEST_SEED, numRuns: 50 },
+  );
+  t.pass('no counterexample');
+});
+
+t.test('a query may be answered with an error, an error or an unknown type may not', async (t) => {
+  const queries = Array.from({ length: 256 }, (_, type) => type).filter(icmp.isIcmpQuery);
+  t.same(queries, [0, 8, 9, 10, 13, 14, 15, 16, 17, 18]);
+});
