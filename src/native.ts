@@ -186,7 +186,10 @@ function load(): NativeAddon {
       { cause },
     );
   }
-  invariant(addon.layout.reportWords === REPORT_WORDS, 'the addon was built from another version: run npm install');
+  invariant(
+    addon.layout.reportWords === REPORT_WORDS,
+    'the addon was built from another version: run npm install',
+  );
   return addon;
 }
 

@@ -22,7 +22,9 @@ export function openLog(settings: Pick<RunSettings, 'logLevel' | 'logFormat'>): 
 function writePretty(line: string): void {
   const { time, level, msg, ...rest } = JSON.parse(line) as Record<string, unknown>;
   const fields = Object.entries(rest).map(([name, value]) => `${name}=${formatValue(value)}`);
-  process.stderr.write(`${[String(time), String(level).toUpperCase().padEnd(5), String(msg), ...fields].join(' ')}\n`);
+  process.stderr.write(
+    `${[String(time), String(level).toUpperCase().padEnd(5), String(msg), ...fields].join(' ')}\n`,
+  );
 }
 
 function formatValue(value: unknown): string {

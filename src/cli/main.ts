@@ -87,6 +87,8 @@ try {
 } catch (error) {
   const usage = error instanceof SelvageError && error.code === 'ERR_USAGE';
   const message = error instanceof Error ? error.message : String(error);
-  process.stderr.write(`selvage: ${message.split('\n').join(' ')}${usage ? " (see 'selvage --help')" : ''}\n`);
+  process.stderr.write(
+    `selvage: ${message.split('\n').join(' ')}${usage ? " (see 'selvage --help')" : ''}\n`,
+  );
   process.exitCode = usage ? ExitCode.usage : ExitCode.failed;
 }

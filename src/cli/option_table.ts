@@ -42,7 +42,10 @@ export function readOptions(
   return values;
 }
 
-function parse(table: readonly CliOption[], args: readonly string[]): Record<string, string | boolean | undefined> {
+function parse(
+  table: readonly CliOption[],
+  args: readonly string[],
+): Record<string, string | boolean | undefined> {
   const options = Object.fromEntries(
     table.map(({ name, value }) => [name, { type: value === undefined ? 'boolean' : 'string' } as const]),
   );
@@ -55,7 +58,12 @@ function parse(table: readonly CliOption[], args: readonly string[]): Record<str
 }
 
 /** Reads a whole number. @throws SelvageError ERR_USAGE, naming the option and the range */
-export function integerOption(values: CliValues, name: string, least: number, most: number): number | undefined {
+export function integerOption(
+  values: CliValues,
+  name: string,
+  least: number,
+  most: number,
+): number | undefined {
   const text = values.get(name);
   if (text === undefined) return undefined;
   const value = /^\d{1,10}$/.test(text) ? Number(text) : NaN;
@@ -82,6 +90,7 @@ function formatOption(option: CliOption): string {
   const left = `  --${option.name}${option.value === undefined ? '' : ` ${option.value}`}`;
   const fallback = option.fallback === undefined ? '' : ` [${option.fallback}]`;
   const lines = `${option.help}${fallback}`.split('\n');
-  const first = left.length < HELP_COLUMN - 1 ? left.padEnd(HELP_COLUMN) : `${left}\n${' '.repeat(HELP_COLUMN)}`;
+  const first =
+    left.length < HELP_COLUMN - 1 ? left.padEnd(HELP_COLUMN) : `${left}\n${' '.repeat(HELP_COLUMN)}`;
   return first + lines.join(`\n${' '.repeat(HELP_COLUMN)}`);
 }

@@ -30,7 +30,8 @@ export async function run(settings: RunSettings): Promise<number> {
   const source = new FileSource(settings.routesFile);
   try {
     const first = await source.open({
-      onChanges: (changes) => (following === undefined ? early.push(...changes) : following.onChanges(changes)),
+      onChanges: (changes) =>
+        following === undefined ? early.push(...changes) : following.onChanges(changes),
       onError: (error) => logRouteError(log, error),
     });
     const forwarder = await start(settings, first, log);
@@ -52,7 +53,11 @@ export async function run(settings: RunSettings): Promise<number> {
   }
 }
 
-async function start(settings: RunSettings, { network, subnet }: RouteSnapshot, log: Logger): Promise<Forwarder> {
+async function start(
+  settings: RunSettings,
+  { network, subnet }: RouteSnapshot,
+  log: Logger,
+): Promise<Forwarder> {
   const { address } = await findUnderlay(settings.underlay);
   const forwarder = await createForwarder({ ...settings.forwarder, network, subnet, address });
   forwarder.on('warning', (message) => log.warn(message));

@@ -15,8 +15,18 @@ export const RUN_OPTIONS: readonly CliOption[] = [
     value: 'NAME|ADDRESS',
     help: 'underlay interface, or one of its IPv4 addresses\n[the interface of the default route]',
   },
-  { name: 'port', value: 'PORT', fallback: String(DEFAULT_PORT), help: 'UDP port of this host and its peers' },
-  { name: 'tun', value: 'NAME', fallback: 'flannel0', help: 'TUN device to create; %d takes the next free number' },
+  {
+    name: 'port',
+    value: 'PORT',
+    fallback: String(DEFAULT_PORT),
+    help: 'UDP port of this host and its peers',
+  },
+  {
+    name: 'tun',
+    value: 'NAME',
+    fallback: 'flannel0',
+    help: 'TUN device to create; %d takes the next free number',
+  },
   { name: 'mtu', value: 'BYTES', help: 'largest inner packet [underlay MTU - 28]' },
   { name: 'lanes', value: 'N', fallback: '1', help: 'worker threads, 1 to 64' },
   {

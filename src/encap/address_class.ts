@@ -31,5 +31,5 @@ export function isMartianDestination(address: number): boolean {
 
 /** Multicast, or the limited broadcast. */
 export function isGroupDestination(address: number): boolean {
-  return (address >>> 28) === 0xe || address === LIMITED_BROADCAST;
+  return address >>> 28 === 0xe || address === LIMITED_BROADCAST;
 }

@@ -105,11 +105,7 @@ export const DROP_REASONS: readonly DropReasonEntry[] = [
     BOTH,
     'The destination is multicast or the limited broadcast, which the overlay does not carry.',
   ),
-  entry(
-    'ttlExceeded',
-    BOTH,
-    'The time to live would reach zero here; the sender was told "time exceeded".',
-  ),
+  entry('ttlExceeded', BOTH, 'The time to live would reach zero here; the sender was told "time exceeded".'),
   entry(
     'tooBig',
     OUTBOUND,

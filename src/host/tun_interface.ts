@@ -46,6 +46,8 @@ async function allowOwnSource(name: string, address: string): Promise<string[]> 
     await writeFile(path, '1');
     return [];
   } catch (error) {
-    return [`${path} could not be set (${messageOf(error)}): ICMP errors from ${address} will not reach this host's pods`];
+    return [
+      `${path} could not be set (${messageOf(error)}): ICMP errors from ${address} will not reach this host's pods`,
+    ];
   }
 }

@@ -28,14 +28,18 @@ export function findSubnetProblems(file: unknown): string[] {
 function outside(network: Prefix, claims: readonly Claim[]): string[] {
   return claims
     .filter(({ prefix }) => !contains(network, prefix))
-    .map(({ where, prefix }) => `${where}: ${formatPrefix(prefix)} is not inside network ${formatPrefix(network)}`);
+    .map(
+      ({ where, prefix }) =>
+        `${where}: ${formatPrefix(prefix)} is not inside network ${formatPrefix(network)}`,
+    );
 }
 
 function overlappingOwn(own: Claim, peers: readonly Claim[]): string[] {
   return peers
     .filter(({ prefix }) => overlaps(own.prefix, prefix))
     .map(({ where, prefix }) => {
-      if (prefix.bits === own.prefix.bits) return `${where}: ${formatPrefix(prefix)} is this host's own subnet`;
+      if (prefix.bits === own.prefix.bits)
+        return `${where}: ${formatPrefix(prefix)} is this host's own subnet`;
       return `${where}: ${formatPrefix(prefix)} overlaps this host's own subnet ${formatPrefix(own.prefix)}`;
     });
 }

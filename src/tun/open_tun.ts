@@ -42,7 +42,5 @@ export function openTun(options: TunOptions): TunDevice {
 
 /** A kind of superframe may be written where the device says it can take one from the other side. */
 function coalesceKindsOf({ tso4, tso6, uso }: TunOffloads): number {
-  return (
-    (tso4 ? COALESCE.tcp4 : 0) | (tso6 ? COALESCE.tcp6 : 0) | (uso ? COALESCE.udp4 | COALESCE.udp6 : 0)
-  );
+  return (tso4 ? COALESCE.tcp4 : 0) | (tso6 ? COALESCE.tcp6 : 0) | (uso ? COALESCE.udp4 | COALESCE.udp6 : 0);
 }

@@ -10,7 +10,12 @@ import { RouteSet } from '../routing/route_set.js';
 import { openTun, type TunDevice } from '../tun/open_tun.js';
 import { ControlWords } from './control_words.js';
 import { LaneCounters } from './counters.js';
-import { checkOptions, type CheckedOptions, ENCAPSULATION_BYTES, type ForwarderOptions } from './forwarder_options.js';
+import {
+  checkOptions,
+  type CheckedOptions,
+  ENCAPSULATION_BYTES,
+  type ForwarderOptions,
+} from './forwarder_options.js';
 import { collectStats, type ForwarderStats, PeerBaselines } from './forwarder_stats.js';
 import { LaneSupervisor } from './lane_supervisor.js';
 import { openUdp, type UdpSockets } from './open_udp.js';
@@ -86,7 +91,10 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
     const { lanes, maxPeers } = options;
     const control = ControlWords.allocate(lanes);
     this.#control = new ControlWords(control);
-    const counters = Array.from({ length: lanes }, () => new SharedArrayBuffer(LaneCounters.byteLength(maxPeers)));
+    const counters = Array.from(
+      { length: lanes },
+      () => new SharedArrayBuffer(LaneCounters.byteLength(maxPeers)),
+    );
     this.#counters = counters.map((buffer) => new LaneCounters(buffer, maxPeers));
     this.#baselines = new PeerBaselines(this.#counters);
     this.#routeSet = new RouteSet({
@@ -116,7 +124,8 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
           },
           firstTable,
           {
-            onLaneDown: (index, error, restartInMillis) => this.emit('laneDown', index, error, restartInMillis),
+            onLaneDown: (index, error, restartInMillis) =>
+              this.emit('laneDown', index, error, restartInMillis),
             onLaneFatal: (_, error) => this.emit('fatal', error),
           },
         ),
@@ -222,7 +231,12 @@ export async function createForwarder(options: ForwarderOptions): Promise<Forwar
   const resources = openResources(checked);
   try {
     const { tunAddress, network } = checked;
-    const warnings = await configureTunInterface({ name: resources.tun.name, address: tunAddress, mtuBytes, network });
+    const warnings = await configureTunInterface({
+      name: resources.tun.name,
+      address: tunAddress,
+      mtuBytes,
+      network,
+    });
     const forwarder = new Forwarder(checked, mtuBytes, resources);
     warnings.push(...missingCapabilities(checked, resources));
     process.nextTick(() => {
@@ -278,12 +292,18 @@ async function releaseResources({ tun, udp, wakes, pool }: Resources): Promise<v
 function missingCapabilities(options: CheckedOptions, { tun, udp }: Resources): string[] {
   if (!options.offload) return [];
   const warnings: string[] = [];
-  if (!tun.offloads.tso4) warnings.push('the kernel refused TCP segmentation offload on TUN: throughput will be low');
-  else if (!tun.offloads.uso) warnings.push('the kernel has no UDP superframes on TUN (Linux 6.2): UDP will be slower');
-  if (!udp.gso) warnings.push('the kernel has no UDP segmentation offload (Linux 4.18): sending will be slower');
-  if (!udp.gro && options.lanes === 1) warnings.push('the kernel has no UDP_GRO (Linux 5.0): receiving will be slower');
+  if (!tun.offloads.tso4)
+    warnings.push('the kernel refused TCP segmentation offload on TUN: throughput will be low');
+  else if (!tun.offloads.uso)
+    warnings.push('the kernel has no UDP superframes on TUN (Linux 6.2): UDP will be slower');
+  if (!udp.gso)
+    warnings.push('the kernel has no UDP segmentation offload (Linux 4.18): sending will be slower');
+  if (!udp.gro && options.lanes === 1)
+    warnings.push('the kernel has no UDP_GRO (Linux 5.0): receiving will be slower');
   if (options.lanes > 1 && !tun.steered) {
-    warnings.push('the kernel did not take the queue steering program (needs CAP_BPF): a flow may change lanes once');
+    warnings.push(
+      'the kernel did not take the queue steering program (needs CAP_BPF): a flow may change lanes once',
+    );
   }
   return warnings.concat(smallBuffers(options, udp));
 }

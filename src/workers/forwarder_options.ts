@@ -78,7 +78,12 @@ export function checkOptions(options: ForwarderOptions): CheckedOptions {
     lanes: integer('lanes', options.lanes ?? 1, 1, 64),
     sourceCheck: SourceCheck[sourceCheck],
     offload: options.offload ?? true,
-    receiveBufferBytes: integer('receiveBufferBytes', options.receiveBufferBytes ?? 8 * MEBIBYTE, 4096, 2 ** 30),
+    receiveBufferBytes: integer(
+      'receiveBufferBytes',
+      options.receiveBufferBytes ?? 8 * MEBIBYTE,
+      4096,
+      2 ** 30,
+    ),
     sendBufferBytes: integer('sendBufferBytes', options.sendBufferBytes ?? 8 * MEBIBYTE, 4096, 2 ** 30),
     maxPeers: integer('maxPeers', options.maxPeers ?? 131_072, 1, 2 ** 22),
     tunAddress: formatIpv4(subnet.address),

@@ -2,12 +2,6 @@
  * Inbound decisions: may each frame that came in a datagram be handed to the kernel, or why does it end here.
  */
 
-import {
-  isGroupDestination,
-  isMartianDestination,
-  isMartianSource,
-} from '../encap/address_class.js';
-import { classifyIpv4 } from '../encap/classify.js';
 import { DropReason } from '../encap/drop_reason.js';
 import { ICMP_IN_TRANSIT, ICMP_TIME_EXCEEDED } from '../encap/icmp_header.js';
 import { ipv4Destination, ipv4Source, ipv4Ttl } from '../encap/ipv4_header.js';
@@ -19,6 +13,7 @@ import { answerRow } from './answer.js';
 import { INBOUND } from './counters.js';
 import { SourceCheck } from './lane_context.js';
 import type { LaneContext } from './lane_context.js';
+import { SOUND, judgeSoundness } from './soundness.js';
 
 /**
  * Decides on rows `0..count-1` that the UDP socket returned: fills `fate` (LOCAL or `-DropReason`), takes one from the TTL
@@ -29,6 +24,7 @@ import type { LaneContext } from './lane_context.js';
  * @remarks Lane thread only. Allocates nothing, never throws, whatever the bytes are.
  */
 export function decideInbound(burst: Burst, count: number, lane: LaneContext): void {
+  judgeSoundness(burst, count);
   const { slab, offset, length, segments, fate } = burst;
   const { counters } = lane;
   let frames = 0;
@@ -40,33 +36,19 @@ export function decideInbound(burst: Burst, count: number, lane: LaneContext): v
     frames += rowFrames;
     bytes += rowBytes;
     if (rowFrames > 1) superframes++;
-    let rowFate = soundness(burst, i);
-    if (rowFate === LOCAL) {
+    let rowFate = fate[i]!;
+    if (rowFate === SOUND) {
       // The peer is the one that the inner source is routed to, in every mode: strict proves it, the others believe it.
       const from = lookupIpv4(lane.table, ipv4Source(slab, offset[i]!));
-      rowFate = inboundFate(burst, i, lane, from);
+      fate[i] = rowFate = inboundFate(burst, i, lane, from);
       if (rowFate === LOCAL && from > LOCAL) counters.addFromPeer(from, rowFrames, rowBytes);
       if (rowFate === -DropReason.ttlExceeded && from > LOCAL) {
         answerRow(burst, i, lane, INBOUND, ICMP_TIME_EXCEEDED, ICMP_IN_TRANSIT, 0, from);
       }
     }
-    fate[i] = rowFate;
     if (rowFate < 0) counters.addDrop(INBOUND, -rowFate, rowFrames);
   }
   if (count > 0) counters.addReceived(INBOUND, frames, bytes, count, superframes);
-}
-
-/** @returns 0, or `-DropReason` for a frame that no router would look at further */
-function soundness(burst: Burst, i: number): number {
-  const { slab } = burst;
-  const at = burst.offset[i]!;
-  const segments = burst.segments[i]!;
-  if (segments < 1) return -DropReason.badGso;
-  const unsound = classifyIpv4(slab, at, burst.length[i]!, segments);
-  if (unsound < 0) return unsound;
-  const destination = ipv4Destination(slab, at);
-  if (isMartianSource(ipv4Source(slab, at)) || isMartianDestination(destination)) return -DropReason.martian;
-  return isGroupDestination(destination) ? -DropReason.notUnicast : 0;
 }
 
 /**

@@ -167,7 +167,10 @@ export class Lane {
 
 function ioError(what: string, result: number): SelvageError {
   if (result === DEVICE_GONE || result === FILE_STATE_BAD) {
-    return new SelvageError('ERR_TUN_GONE', 'the TUN device was deleted while it was in use: start selvage again');
+    return new SelvageError(
+      'ERR_TUN_GONE',
+      'the TUN device was deleted while it was in use: start selvage again',
+    );
   }
   return new SelvageError('ERR_LANE_IO', `${what} failed with errno ${-result}`);
 }

@@ -2,12 +2,6 @@
  * Outbound decisions: which next hop does each frame read from TUN leave to, or why does it end here.
  */
 
-import {
-  isGroupDestination,
-  isMartianDestination,
-  isMartianSource,
-} from '../encap/address_class.js';
-import { classifyIpv4 } from '../encap/classify.js';
 import { DropReason, dropReasonOfErrno } from '../encap/drop_reason.js';
 import {
   ICMP_FRAGMENTATION_NEEDED,
@@ -17,13 +11,14 @@ import {
   ICMP_TIME_EXCEEDED,
   ICMP_UNREACHABLE,
 } from '../encap/icmp_header.js';
-import { ipv4Destination, ipv4Source, ipv4Ttl } from '../encap/ipv4_header.js';
+import { ipv4Destination, ipv4Ttl } from '../encap/ipv4_header.js';
 import { decrementTtl } from '../encap/ttl.js';
 import { LOCAL, lookupIpv4 } from '../routing/route_table.js';
 import type { Burst } from '../tun/burst.js';
 import { answerRow } from './answer.js';
 import { OUTBOUND } from './counters.js';
 import type { LaneContext } from './lane_context.js';
+import { SOUND, judgeSoundness } from './soundness.js';
 
 /**
  * Decides on rows `0..count-1` that a TUN queue returned: fills `fate`, takes one from the TTL of frames that go on,
@@ -32,6 +27,7 @@ import type { LaneContext } from './lane_context.js';
  * @remarks Lane thread only. Allocates nothing, never throws, whatever the bytes are.
  */
 export function decideOutbound(burst: Burst, count: number, lane: LaneContext): void {
+  judgeSoundness(burst, count);
   const { length, segments, fate } = burst;
   let frames = 0;
   let bytes = 0;
@@ -41,8 +37,8 @@ export function decideOutbound(burst: Burst, count: number, lane: LaneContext): 
     frames += rowFrames;
     bytes += length[i]!;
     if (rowFrames > 1) superframes++;
-    const rowFate = outboundFate(burst, i, lane);
-    fate[i] = rowFate;
+    let rowFate = fate[i]!;
+    if (rowFate === SOUND) fate[i] = rowFate = outboundFate(burst, i, lane);
     if (rowFate < 0) {
       lane.counters.addDrop(OUTBOUND, -rowFate, rowFrames);
       answerRefusal(burst, i, lane, -rowFate);
@@ -51,18 +47,11 @@ export function decideOutbound(burst: Burst, count: number, lane: LaneContext): 
   if (count > 0) lane.counters.addReceived(OUTBOUND, frames, bytes, count, superframes);
 }
 
-/** @returns next-hop id above 0, the TTL decremented; or `-DropReason`, the frame as it was */
+/** A sound frame's next hop. @returns an id above 0, the TTL decremented; or `-DropReason`, the frame as it was */
 function outboundFate(burst: Burst, i: number, lane: LaneContext): number {
   const { slab } = burst;
   const at = burst.offset[i]!;
-  const segments = burst.segments[i]!;
-  if (segments < 1) return -DropReason.badGso;
-  const unsound = classifyIpv4(slab, at, burst.length[i]!, segments);
-  if (unsound < 0) return unsound;
-  const destination = ipv4Destination(slab, at);
-  if (isMartianSource(ipv4Source(slab, at)) || isMartianDestination(destination)) return -DropReason.martian;
-  if (isGroupDestination(destination)) return -DropReason.notUnicast;
-  const nextHop = lookupIpv4(lane.table, destination);
+  const nextHop = lookupIpv4(lane.table, ipv4Destination(slab, at));
   if (nextHop <= LOCAL) return nextHop === LOCAL ? -DropReason.localDestination : -DropReason.noRoute;
   if (ipv4Ttl(slab, at) <= 1) return -DropReason.ttlExceeded;
   if (burst.wireBytes[i]! > lane.mtuBytes) return -DropReason.tooBig;

@@ -112,12 +112,7 @@ export class Child {
 
   /** SIGKILL to the process and what it started; does not wait. Safe in a process 'exit' listener. */
   killNow(): void {
-    if (!this.#running || this.pid < 0) return;
-    try {
-      process.kill(-this.pid, 'SIGKILL'); // the leader of its own group, see `detached`
-    } catch {
-      this.#process.kill('SIGKILL'); // ESRCH: it has just gone; a second attempt does no harm
-    }
+    if (this.#running && this.pid >= 0) this.#killGroup();
   }
 
   /** Waits for the end, at most `seconds`; the process is killed then and the promise rejects. */
@@ -133,6 +128,14 @@ export class Child {
     return { stdout: this.stdout, stderr: this.stderr, code };
   }
 
+  #killGroup(): void {
+    try {
+      process.kill(-this.pid, 'SIGKILL'); // it leads a group of its own, see `detached`
+    } catch {
+      // ESRCH: nobody is left
+    }
+  }
+
   #watchExit(): Promise<ExitStatus> {
     return new Promise((resolve) => {
       this.#process.once('error', (error) => {
@@ -143,6 +146,7 @@ export class Child {
       });
       this.#process.once('exit', () => {
         this.#running = false;
+        this.#killGroup(); // what it left behind would hold its output, and a namespace, open
       });
       this.#process.once('close', (code, signal) => {
         resolve({ code: code ?? 128 + (signal === null ? 0 : constants.signals[signal]), signal });

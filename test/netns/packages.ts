@@ -7,14 +7,20 @@ import { isMachineRoot } from './privileges.js';
 
 /** Debian package -> the programs of it that are used here. */
 const PROGRAMS = {
+  clang: ['clang++'],
   ethtool: ['ethtool'],
   fastd: ['fastd'],
+  'g++': ['g++'],
+  'g++-aarch64-linux-gnu': ['aarch64-linux-gnu-g++'],
   iperf3: ['iperf3'],
   iproute2: ['ip', 'bridge'],
   'iputils-ping': ['ping'],
   nftables: ['nft'],
   openvpn: ['openvpn'],
+  python3: ['python3'],
+  'qemu-user': ['qemu-aarch64'],
   tcpdump: ['tcpdump'],
+  traceroute: ['traceroute'],
   'util-linux': ['nsenter', 'setpriv', 'unshare'],
 } as const;
 

@@ -11,7 +11,7 @@ import {
   parseIpv4,
   parsePrefix,
 } from '../../src/prefix.js';
-import { TEST_SEED } from '../reference/test_seed.js';
+import { TEST_SEED } from './test_seed.js';
 
 t.test('an address is a host-order int32', async (t) => {
   const rows: [string, number][] = [

@@ -6,7 +6,7 @@ import type { Endpoint } from '../../src/routing/next_hop_ids.js';
 import { type Route, RouteSet } from '../../src/routing/route_set.js';
 import { isPeerIpv4, LOCAL, lookupIpv4, NO_ROUTE, RouteTable } from '../../src/routing/route_table.js';
 import { LinearRouter } from '../reference/linear_router.js';
-import { TEST_SEED } from '../reference/test_seed.js';
+import { TEST_SEED } from './test_seed.js';
 
 const DEFAULT_PORT = 8285;
 

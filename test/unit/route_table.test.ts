@@ -13,7 +13,8 @@ import {
   RouteTable,
 } from '../../src/routing/route_table.js';
 import { LinearRouter } from '../reference/linear_router.js';
-import { seededRandom, TEST_SEED } from '../reference/test_seed.js';
+import { seededRandom } from '../reference/seeded_random.js';
+import { TEST_SEED } from './test_seed.js';
 
 const MAX_IPV4 = 0xffff_ffff;
 

@@ -4,7 +4,7 @@ import t from 'tap';
 import { findJsonFault } from '../../src/lease/json_fault.js';
 import { nearName } from '../../src/lease/near_name.js';
 import { parseRoutesFile, RoutesFileError } from '../../src/lease/routes_file.js';
-import { TEST_SEED } from '../reference/test_seed.js';
+import { TEST_SEED } from './test_seed.js';
 
 const PEER = { subnet: '10.1.2.0/24', publicIp: '192.168.100.2' };
 const FILE = { network: '10.1.0.0/16', subnet: '10.1.1.0/24', peers: [PEER] };

@@ -1,0 +1,36 @@
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+
+import t from 'tap';
+
+import type { CountersSnapshot } from '../../src/workers/counters.js';
+
+interface ProbeResult {
+  readonly outbound: number;
+  readonly inbound: number;
+  readonly control: number;
+  readonly counters: CountersSnapshot;
+}
+
+t.test('2,000 bursts of forwarded, refused and answered frames allocate nothing', async (t) => {
+  const probe = fileURLToPath(new URL('./alloc_probe.js', import.meta.url));
+  const flags = ['--expose-gc', '--min-semi-space-size=64', '--max-semi-space-size=64'];
+  // Coverage collection allocates in the code it watches, so the probe runs without it and without any loader.
+  const { NODE_OPTIONS: _options, NODE_V8_COVERAGE: _coverage, ...env } = process.env;
+  const child = spawnSync(process.execPath, [...flags, probe], { encoding: 'utf8', env, timeout: 60_000 });
+  t.equal(child.status, 0, 'the probe ran', { stderr: child.stderr });
+  const result = JSON.parse(child.stdout) as ProbeResult;
+  t.comment(JSON.stringify({ ...result, counters: undefined }));
+
+  t.ok(result.control > 30, `an object per frame is seen: ${result.control} B per frame`);
+  t.ok(result.outbound < 1, `outbound: ${result.outbound} B per frame`);
+  t.ok(result.inbound < 1, `inbound: ${result.inbound} B per frame`);
+
+  const { outbound, inbound } = result.counters;
+  for (const direction of [outbound, inbound]) {
+    t.ok(direction.framesSent > 0 && direction.superframesSent > 0, 'frames went on');
+    t.ok(direction.answersSent > 0 && direction.answersSuppressed > 0, 'answers were written and suppressed');
+    const kinds = Object.values(direction.drops).filter((frames) => frames > 0).length;
+    t.ok(kinds >= 11, `frames were dropped for ${kinds} reasons`);
+  }
+});
