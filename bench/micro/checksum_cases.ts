@@ -10,12 +10,20 @@ const RUN_BYTES = 65_536;
 /** The Internet checksum: native, and the plain one in TypeScript that tests compare it with. */
 export const checksumCases: readonly MicroCase[] = [
   ...SIZES.map((bytes) =>
-    checksumCase(`checksum: native (${native.checksumKernel})`, bytes, (data, length) => native.checksum(data, 0, length)),
+    checksumCase(`checksum: native (${native.checksumKernel})`, bytes, (data, length) =>
+      native.checksum(data, 0, length),
+    ),
   ),
-  checksumCase('checksum: plain TypeScript', 1432, (data, length) => referenceChecksum(data.subarray(0, length))),
+  checksumCase('checksum: plain TypeScript', 1432, (data, length) =>
+    referenceChecksum(data.subarray(0, length)),
+  ),
 ];
 
-function checksumCase(name: string, bytes: number, sum: (data: Uint8Array, length: number) => number): MicroCase {
+function checksumCase(
+  name: string,
+  bytes: number,
+  sum: (data: Uint8Array, length: number) => number,
+): MicroCase {
   const unitsPerRun = Math.max(1, Math.floor(RUN_BYTES / bytes));
   return {
     name: `${name}, ${bytes.toLocaleString('en')} bytes`,

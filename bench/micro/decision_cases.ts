@@ -30,7 +30,13 @@ interface Shape {
 
 const SHAPES: readonly Shape[] = [
   { name: 'burst of 128 frames of 64 bytes', rows: 128, frameBytes: 64, segments: 1, wireBytes: 64 },
-  { name: 'burst of 4 superframes of 64 KiB', rows: 4, frameBytes: 64_492, segments: 45, wireBytes: MTU_BYTES },
+  {
+    name: 'burst of 4 superframes of 64 KiB',
+    rows: 4,
+    frameBytes: 64_492,
+    segments: 45,
+    wireBytes: MTU_BYTES,
+  },
 ];
 
 /** What TypeScript decides, by frame, the counting after the send included. */
@@ -58,7 +64,8 @@ function decisionCase(
       let runs = 0;
       const { fate } = burst;
       decide(burst, shape.rows, lane);
-      if (fate.subarray(0, shape.rows).some((rowFate) => rowFate < 0)) throw new Error(`${group}: a frame was dropped`);
+      if (fate.subarray(0, shape.rows).some((rowFate) => rowFate < 0))
+        throw new Error(`${group}: a frame was dropped`);
       return prepared(() => {
         if (++runs === RUNS_PER_TTL) {
           restore();
@@ -113,7 +120,10 @@ function peerOfRow(row: number): number {
   return 1 + ((row * 389) % PEERS);
 }
 
-function fillBurst(shape: Shape, addresses: (row: number) => readonly [source: number, destination: number]): Burst {
+function fillBurst(
+  shape: Shape,
+  addresses: (row: number) => readonly [source: number, destination: number],
+): Burst {
   const stride = shape.frameBytes + 64;
   const burst = createBurst({ rows: shape.rows, slabBytes: shape.rows * stride });
   for (let row = 0; row < shape.rows; row++) {

@@ -11,7 +11,8 @@ import { checksumCases } from './checksum_cases.js';
 import { crossingCases } from './crossing_cases.js';
 import { decisionCases } from './decision_cases.js';
 import { lookupCases } from './lookup_cases.js';
-import { type Effort, measure, type MicroRow } from './measure.js';
+import { type Effort, measureGroup, type MicroRow } from './measure.js';
+import type { MicroCase } from './micro_case.js';
 
 /** What to run, and where the result goes besides standard output. */
 export interface MicroOptions {
@@ -24,8 +25,8 @@ export interface MicroOptions {
 }
 
 const CASES = [...checksumCases, ...lookupCases, ...decisionCases, ...crossingCases];
-const FULL: Effort = { maxSeconds: 2, minSamples: 20, sampleSeconds: 0.02 };
-const QUICK: Effort = { maxSeconds: 0.2, minSamples: 5, sampleSeconds: 0.01 };
+const FULL: Effort = { rounds: 5, roundSeconds: 0.4, minSamples: 6, sampleSeconds: 0.02 };
+const QUICK: Effort = { rounds: 2, roundSeconds: 0.1, minSamples: 3, sampleSeconds: 0.01 };
 
 const USAGE = `Usage: node dist/bench/micro/main.js [--quick] [--filter TEXT] [--json FILE]
 
@@ -35,7 +36,7 @@ const USAGE = `Usage: node dist/bench/micro/main.js [--quick] [--filter TEXT] [-
 `;
 
 /**
- * Runs the cases one after the other and prints a table, a row as soon as it is known.
+ * Runs the cases group by group and prints a table, the rows of a group as soon as they are known.
  *
  * @throws Error when the filter leaves no case, or the file cannot be written
  */
@@ -45,23 +46,35 @@ export async function runMicro(options: MicroOptions): Promise<void> {
   if (chosen.length === 0) throw new Error(`no case has "${filter}" in its name`);
   const effort = options.quick === true ? QUICK : FULL;
   const nameWidth = Math.max(...chosen.map(({ name }) => name.length));
-  print(`${'case'.padEnd(nameWidth)}  ${'time (median)'.padStart(22)}  ${'±'.padStart(6)}  samples  rate`);
+  print(`${'case'.padEnd(nameWidth)}  ${'time (median)'.padStart(20)}  ${'±'.padStart(6)}  samples  rate`);
   const rows: MicroRow[] = [];
-  for (const micro of chosen) {
-    const row = measure(micro, effort);
-    rows.push(row);
-    print(rowText(row, nameWidth));
+  for (const group of groupsOf(chosen)) {
+    const measured = measureGroup(group, effort);
+    for (const row of measured) print(rowText(row, nameWidth));
+    rows.push(...measured);
   }
   printGrowth(rows);
   if (options.json !== undefined) await writeFile(options.json, `${JSON.stringify(report(rows), null, 2)}\n`);
+}
+
+/** Cases whose names start alike, up to the colon. */
+function groupsOf(cases: readonly MicroCase[]): MicroCase[][] {
+  const groups = new Map<string, MicroCase[]>();
+  for (const micro of cases) {
+    const key = micro.name.slice(0, micro.name.indexOf(':'));
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [micro]);
+    else group.push(micro);
+  }
+  return [...groups.values()];
 }
 
 function rowText(row: MicroRow, nameWidth: number): string {
   const rate = row.gigabytesPerSecond > 0 ? `${row.gigabytesPerSecond.toFixed(1)} GB/s` : '';
   return [
     row.name.padEnd(nameWidth),
-    `${timeText(row.nanosMedian)}/${row.unit}`.padStart(22),
-    `${row.errorPercent.toFixed(1)} %`.padStart(6),
+    `${timeText(row.nanosMedian)}/${row.unit}`.padStart(20),
+    `${row.spreadPercent.toFixed(1)} %`.padStart(6),
     String(row.samples).padStart(7),
     rate,
   ]

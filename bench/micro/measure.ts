@@ -1,12 +1,14 @@
 import Benchmark from 'benchmark';
 
-import type { MicroCase } from './micro_case.js';
+import type { MicroCase, PreparedCase } from './micro_case.js';
 
 /** How long to measure. */
 export interface Effort {
-  /** Most seconds of one case, calibration not counted. */
-  readonly maxSeconds: number;
-  /** Fewest samples of one case. */
+  /** Turns that each case of a group gets. */
+  readonly rounds: number;
+  /** Most seconds of one turn, calibration not counted. */
+  readonly roundSeconds: number;
+  /** Fewest samples of one turn. */
   readonly minSamples: number;
   /** Seconds of one sample; longer samples see less of the clock and more of the machine. */
   readonly sampleSeconds: number;
@@ -19,8 +21,8 @@ export interface MicroRow {
   readonly nanosMedian: number;
   readonly nanosMin: number;
   readonly nanosMax: number;
-  /** Relative margin of error of the mean, percent, at 95 % confidence. */
-  readonly errorPercent: number;
+  /** Half of the range that the middle half of the samples lies in, as a percentage of the median. */
+  readonly spreadPercent: number;
   readonly samples: number;
   /** 10^9 bytes per second at the median; 0 where bytes are not the point. */
   readonly gigabytesPerSecond: number;
@@ -30,46 +32,62 @@ export interface MicroRow {
 export let sink = 0;
 
 /**
- * Times one case with the benchmark package, on this thread.
+ * Times cases that will be compared, with the benchmark package, on this thread. They take turns, so that a machine that
+ * grows busy meanwhile is not taken for a difference between them.
  *
- * The median of the samples is reported, as a busy machine makes the mean say more about its other users.
+ * Medians are reported, because on a shared machine the mean says more about its other users.
  *
- * @throws whatever the case throws
+ * @throws whatever a case throws
  */
-export function measure(micro: MicroCase, effort: Effort): MicroRow {
-  const ready = micro.prepare();
+export function measureGroup(cases: readonly MicroCase[], effort: Effort): MicroRow[] {
+  const ready: PreparedCase[] = [];
+  const nanos = cases.map((): number[] => []);
   try {
-    const benchmark = new Benchmark(
-      micro.name,
-      () => {
-        sink = (sink + ready.run()) | 0;
-      },
-      { maxTime: effort.maxSeconds, minSamples: effort.minSamples, minTime: effort.sampleSeconds },
-    );
-    benchmark.run({ async: false });
-    if (benchmark.error !== undefined) throw benchmark.error as unknown;
-    return toRow(micro, benchmark.stats);
+    for (const micro of cases) ready.push(micro.prepare());
+    for (let round = 0; round < effort.rounds; round++) {
+      cases.forEach((micro, i) => {
+        for (const seconds of takeSamples(micro.name, ready[i]!, effort)) {
+          nanos[i]!.push((seconds * 1e9) / micro.unitsPerRun);
+        }
+      });
+    }
   } finally {
-    ready.close();
+    for (const one of ready) one.close();
   }
+  return cases.map((micro, i) => toRow(micro, nanos[i]!));
 }
 
-function toRow(micro: MicroCase, stats: Benchmark.Stats): MicroRow {
-  const nanos = stats.sample.map((seconds) => (seconds * 1e9) / micro.unitsPerRun).sort((a, b) => a - b);
-  const nanosMedian = medianOf(nanos);
+/** Seconds of a run, one number per sample. */
+function takeSamples(name: string, ready: PreparedCase, effort: Effort): readonly number[] {
+  const run = (): void => {
+    sink = (sink + ready.run()) | 0;
+  };
+  const { roundSeconds: maxTime, minSamples, sampleSeconds: minTime } = effort;
+  const benchmark = new Benchmark(name, run, { maxTime, minSamples, minTime });
+  benchmark.run({ async: false });
+  if (benchmark.error !== undefined) throw benchmark.error as unknown;
+  return benchmark.stats.sample as number[];
+}
+
+function toRow(micro: MicroCase, nanos: readonly number[]): MicroRow {
+  const sorted = [...nanos].sort((a, b) => a - b);
+  const nanosMedian = quantile(sorted, 0.5);
   return {
     name: micro.name,
     unit: micro.unit,
     nanosMedian,
-    nanosMin: nanos[0]!,
-    nanosMax: nanos.at(-1)!,
-    errorPercent: stats.rme,
-    samples: nanos.length,
+    nanosMin: sorted[0]!,
+    nanosMax: sorted.at(-1)!,
+    spreadPercent: ((quantile(sorted, 0.75) - quantile(sorted, 0.25)) / 2 / nanosMedian) * 100,
+    samples: sorted.length,
     gigabytesPerSecond: micro.bytesPerUnit / nanosMedian,
   };
 }
 
-function medianOf(sorted: readonly number[]): number {
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+/** Between the two samples that a quantile falls between, in proportion. */
+function quantile(sorted: readonly number[], fraction: number): number {
+  const position = (sorted.length - 1) * fraction;
+  const below = sorted[Math.floor(position)]!;
+  const above = sorted[Math.ceil(position)]!;
+  return below + (above - below) * (position - Math.floor(position));
 }

@@ -29,12 +29,12 @@ import {
  * @remarks Allocates nothing, never throws, and reads no byte at or beyond `at + length`.
  */
 export function classifyIpv4(slab: Uint8Array, at: number, length: number, segments: number): number {
-  if (length < IPV4_MIN_HEADER_BYTES) return -shortFrameReason(slab, at, length);
+  if (length < IPV4_MIN_HEADER_BYTES) return classifyShort(slab, at, length);
   if (u8(slab, at) !== IPV4_PLAIN_FIRST_BYTE) return classifyUnusual(slab, at, length, segments);
   const totalBytes = u16(slab, at + 2);
   if (totalBytes > length) return -DropReason.truncated;
   if (totalBytes < IPV4_MIN_HEADER_BYTES) return -DropReason.badHeaderLength;
-  // The ten words in a row rather than in a loop: half the time of checksumSum (bench/micro, classify).
+  // The ten words in a row rather than in a loop: 7 ns a frame instead of 11 (bench/micro, classify).
   const sum =
     u16(slab, at) +
     totalBytes +
@@ -48,33 +48,32 @@ export function classifyIpv4(slab: Uint8Array, at: number, length: number, segme
     u16(slab, at + 18);
   // One fold is enough to tell: a sound header sums to k * 0xffff with k <= 10, and that folds to 0xffff at once.
   if ((sum & 0xffff) + (sum >>> 16) !== 0xffff) return -DropReason.badChecksum;
-  return segments === 1 ? 0 : -superframeReason(slab, at, length);
+  return segments === 1 ? 0 : superframeVerdict(slab, at, length);
 }
 
 /** A header with options, or none of IPv4. */
 function classifyUnusual(slab: Uint8Array, at: number, length: number, segments: number): number {
-  if (ipVersion(slab, at) !== 4) return -versionReason(slab, at);
+  if (ipVersion(slab, at) !== 4) return versionVerdict(slab, at);
   const headerBytes = ipv4HeaderBytes(slab, at);
   if (headerBytes < IPV4_MIN_HEADER_BYTES || headerBytes > length) return -DropReason.badHeaderLength;
   const totalBytes = ipv4TotalBytes(slab, at);
   if (totalBytes > length) return -DropReason.truncated;
   if (totalBytes < headerBytes) return -DropReason.badHeaderLength;
   if (finishChecksum(checksumSum(slab, at, headerBytes)) !== 0) return -DropReason.badChecksum;
-  return segments === 1 ? 0 : -superframeReason(slab, at, length);
+  return segments === 1 ? 0 : superframeVerdict(slab, at, length);
 }
 
 /** The version is judged before the length, so that a stub of IPv6 is not taken for a cut IPv4 frame. */
-function shortFrameReason(slab: Uint8Array, at: number, length: number): number {
-  if (length <= 0 || ipVersion(slab, at) === 4) return DropReason.truncated;
-  return versionReason(slab, at);
+function classifyShort(slab: Uint8Array, at: number, length: number): number {
+  if (length <= 0 || ipVersion(slab, at) === 4) return -DropReason.truncated;
+  return versionVerdict(slab, at);
 }
 
-function versionReason(slab: Uint8Array, at: number): number {
-  return ipVersion(slab, at) === 6 ? DropReason.ipv6NotCarried : DropReason.badVersion;
+function versionVerdict(slab: Uint8Array, at: number): number {
+  return ipVersion(slab, at) === 6 ? -DropReason.ipv6NotCarried : -DropReason.badVersion;
 }
 
-/** @returns 0 or a reason */
-function superframeReason(slab: Uint8Array, at: number, length: number): number {
-  if (ipv4TotalBytes(slab, at) !== length) return DropReason.badGso;
-  return (ipv4Fragment(slab, at) & IPV4_FRAGMENT_BITS) === 0 ? 0 : DropReason.badGso;
+function superframeVerdict(slab: Uint8Array, at: number, length: number): number {
+  if (ipv4TotalBytes(slab, at) !== length) return -DropReason.badGso;
+  return (ipv4Fragment(slab, at) & IPV4_FRAGMENT_BITS) === 0 ? 0 : -DropReason.badGso;
 }

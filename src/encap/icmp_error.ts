@@ -10,7 +10,7 @@
  */
 
 import { i32, put16, put32, put8, u8 } from '../bytes.js';
-import { isGroupDestination, isMartianSource } from './address_class.js';
+import { isGroupAddress, isRoutableUnicast } from './address_class.js';
 import { checksumSum, finishChecksum } from './checksum.js';
 import {
   ICMP_HEADER_BYTES,
@@ -68,8 +68,8 @@ const ANSWER_TTL = 64;
  * @param length bytes of the frame
  */
 export function mayAnswer(slab: Uint8Array, at: number, length: number): boolean {
-  if (isMartianSource(ipv4Source(slab, at))) return false;
-  if (isGroupDestination(ipv4Destination(slab, at))) return false;
+  if (!isRoutableUnicast(ipv4Source(slab, at))) return false;
+  if (isGroupAddress(ipv4Destination(slab, at))) return false;
   if ((ipv4Fragment(slab, at) & IPV4_FRAGMENT_OFFSET_BITS) !== 0) return false;
   if (ipv4Protocol(slab, at) !== PROTOCOL_ICMP) return true;
   const headerBytes = ipv4HeaderBytes(slab, at);

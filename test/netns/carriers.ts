@@ -25,7 +25,12 @@ export const hostGateway: Carrier = {
   headerBytes: 0,
   async start(lab) {
     for (const host of lab.hosts) {
-      await host.ip(lab.othersOf(host).map(({ subnet, publicIp }) => `route add ${subnet} via ${publicIp}`).join('\n'));
+      await host.ip(
+        lab
+          .othersOf(host)
+          .map(({ subnet, publicIp }) => `route add ${subnet} via ${publicIp}`)
+          .join('\n'),
+      );
     }
     return [];
   },
@@ -125,7 +130,8 @@ interface FastdKey {
 
 async function fastdKey(host: LabHost): Promise<FastdKey> {
   const { stdout } = await host.exec('fastd', ['--generate-key']);
-  const field = (name: string): string => new RegExp(`^${name}:\\s*([0-9a-f]+)`, 'mi').exec(stdout)?.[1] ?? '';
+  const field = (name: string): string =>
+    new RegExp(`^${name}:\\s*([0-9a-f]+)`, 'mi').exec(stdout)?.[1] ?? '';
   return { secret: field('Secret'), public: field('Public') };
 }
 
@@ -146,7 +152,8 @@ async function startFastd(lab: Lab, host: LabHost, keys: readonly FastdKey[]): P
 
 function onlyOther(lab: Lab, host: LabHost, what: string): LabHost {
   const [other, ...more] = lab.othersOf(host);
-  if (other === undefined || more.length > 0) throw new Error(`${what} joins two hosts, this lab has ${more.length + 2}`);
+  if (other === undefined || more.length > 0)
+    throw new Error(`${what} joins two hosts, this lab has ${more.length + 2}`);
   return other;
 }
 
@@ -166,5 +173,6 @@ async function ipWhenReady(host: LabHost, daemon: Child, batch: string): Promise
 }
 
 async function removeRoutes(lab: Lab, host: LabHost): Promise<void> {
-  for (const { subnet } of lab.othersOf(host)) await host.exec('ip', ['route', 'del', subnet], { mayFail: true });
+  for (const { subnet } of lab.othersOf(host))
+    await host.exec('ip', ['route', 'del', subnet], { mayFail: true });
 }

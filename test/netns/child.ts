@@ -124,7 +124,8 @@ export class Child {
     }, seconds * 1000);
     const { code } = await this.exited;
     clearTimeout(timer);
-    if (late) throw new Error(`${this.title}: still running after ${seconds} s, killed\n${tail(this.stderr)}`);
+    if (late)
+      throw new Error(`${this.title}: still running after ${seconds} s, killed\n${tail(this.stderr)}`);
     return { stdout: this.stdout, stderr: this.stderr, code };
   }
 

@@ -92,9 +92,11 @@ export class Lab implements Closable {
     this.hosts = numbers.map((n) => new LabHost(`${prefix}-h${n}`, n, this.#children));
     this.pods = numbers.map((n) => new LabPod(`${prefix}-p${n}`, n, this.#children));
     this.#wires = count > 2 ? new Namespace(`${prefix}-wires`, 'wires', this.#children) : null;
-    this.#names = [...this.hosts, ...this.pods, ...(this.#wires ? [this.#wires] : [])].map((each) => each.name);
+    this.#names = [...this.hosts, ...this.pods, ...(this.#wires ? [this.#wires] : [])].map(
+      (each) => each.name,
+    );
     this.underlayMtu = underlayMtu;
-    this.directory = mkdtempSync(join(tmpdir(), 'selvage-lab-'));
+    this.directory = mkdtempSync(join(tmpdir(), `${prefix}-`));
     this.#offload = new LinkOffload(this.hosts);
   }
 
@@ -105,7 +107,8 @@ export class Lab implements Closable {
    */
   static async create(options: LabOptions = {}): Promise<Lab> {
     const { underlayMtu = DEFAULT_MTU, podMtu = underlayMtu, hosts = 2 } = options;
-    if (!Number.isInteger(hosts) || hosts < 2 || hosts > 250) throw new RangeError(`hosts: ${hosts} is not 2..250`);
+    if (!Number.isInteger(hosts) || hosts < 2 || hosts > 250)
+      throw new RangeError(`hosts: ${hosts} is not 2..250`);
     await Lab.sweep();
     const lab = new Lab(hosts, underlayMtu);
     registerOpen(lab);
@@ -118,7 +121,7 @@ export class Lab implements Closable {
     }
   }
 
-  /** Removes namespaces of labs whose process is dead (SIGKILL leaves them behind). Returns their names. */
+  /** Removes namespaces and directories of labs whose process is dead (SIGKILL leaves them behind). Returns their names. */
   static sweep(): Promise<string[]> {
     return sweepLabs();
   }
@@ -165,7 +168,8 @@ export class Lab implements Closable {
 
   closeNow(): void {
     this.#children.killNow();
-    for (const name of this.#names) spawnSync('ip', ['netns', 'del', name], { env: { ...process.env, PATH: searchPath() } });
+    for (const name of this.#names)
+      spawnSync('ip', ['netns', 'del', name], { env: { ...process.env, PATH: searchPath() } });
     rmSync(this.directory, { recursive: true, force: true });
   }
 

@@ -145,7 +145,11 @@ interface IperfReport {
   readonly end: {
     readonly sum: { readonly packets: number; readonly lost_packets: number; readonly seconds: number };
     readonly sum_sent: { readonly retransmits?: number };
-    readonly sum_received: { readonly bits_per_second: number; readonly bytes: number; readonly seconds: number };
+    readonly sum_received: {
+      readonly bits_per_second: number;
+      readonly bytes: number;
+      readonly seconds: number;
+    };
   };
 }
 
@@ -181,7 +185,15 @@ function parseIperf(stdout: string, context: string): IperfReport {
 
 /** Starts a server for one load and waits until it listens. */
 async function startServer(pod: LabPod): Promise<Child> {
-  const server = pod.spawn('iperf3', ['-s', '-1', '-p', String(IPERF_PORT), '-B', pod.address, '--forceflush']);
+  const server = pod.spawn('iperf3', [
+    '-s',
+    '-1',
+    '-p',
+    String(IPERF_PORT),
+    '-B',
+    pod.address,
+    '--forceflush',
+  ]);
   const listening = new Promise<boolean>((resolve) => {
     server.onLine((line) => {
       if (line.includes('listening')) resolve(true);

@@ -64,7 +64,11 @@ export class Namespace {
    *
    * @throws Error with the command and the end of its output when it fails (see `mayFail`) or takes too long
    */
-  async exec(command: string, args: readonly string[] = [], options: ExecOptions = {}): Promise<CommandResult> {
+  async exec(
+    command: string,
+    args: readonly string[] = [],
+    options: ExecOptions = {},
+  ): Promise<CommandResult> {
     const child = this.spawn(command, args, options);
     const result = await child.result(options.timeoutSeconds ?? 20);
     if (result.code !== 0 && options.mayFail !== true) {

@@ -56,12 +56,15 @@ async function readFeatures(host: LabHost): Promise<Features> {
   const { stdout } = await host.exec('ethtool', ['--json', '-k', host.underlay]);
   const all = (JSON.parse(stdout) as Record<string, { active: boolean }>[])[0] ?? {};
   const names = Object.keys(SCENARIOS.wire);
-  return Object.fromEntries(names.map((name) => [name, all[LONG_NAMES[name] ?? name]?.active ? 'on' : 'off']));
+  return Object.fromEntries(
+    names.map((name) => [name, all[LONG_NAMES[name] ?? name]?.active ? 'on' : 'off']),
+  );
 }
 
 /** ethtool answers 0 when it could change only some of the features, and a scenario half-set would measure nonsense. */
 async function verify(host: LabHost, wanted: Features): Promise<void> {
   const actual = await readFeatures(host);
   const wrong = Object.keys(wanted).filter((name) => actual[name] !== wanted[name]);
-  if (wrong.length > 0) throw new Error(`[${host.label}] ethtool could not change ${wrong.join(', ')} of ${host.underlay}`);
+  if (wrong.length > 0)
+    throw new Error(`[${host.label}] ethtool could not change ${wrong.join(', ')} of ${host.underlay}`);
 }

@@ -27,10 +27,16 @@ export function unregisterOpen(item: Closable): void {
   process.off('exit', closeAllNow);
 }
 
+/** Whether a signal is ending this process: what fails now fails because labs close under it. */
+export function endedBySignal(): boolean {
+  return ending;
+}
+
 /** Closes everything, then dies of the same signal, so that whoever waits for this process sees the true reason. */
 function endBySignal(signal: NodeJS.Signals): void {
   if (ending) return; // a terminal and a parent may both pass on one Ctrl-C
   ending = true;
+  process.on('uncaughtException', () => {}); // see endedBySignal: a stack trace now would hide the true reason
   void Promise.allSettled([...open].map((item) => item.close())).then(() => {
     process.off('exit', closeAllNow);
     for (const name of SIGNALS) process.removeAllListeners(name);

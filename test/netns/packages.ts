@@ -35,7 +35,10 @@ export const LAB_PACKAGES: readonly PackageName[] = ['iproute2', 'util-linux', '
  * @param say called with a line of progress before anything is installed
  * @throws Error with the exact command to run when this process may not install, or when installing failed
  */
-export function ensurePackages(names: readonly PackageName[], say: (line: string) => void = console.log): void {
+export function ensurePackages(
+  names: readonly PackageName[],
+  say: (line: string) => void = console.log,
+): void {
   const missing = names.filter((name) => !PROGRAMS[name].every(isInstalled));
   if (missing.length === 0) return;
   if (!isMachineRoot() || !isInstalled('apt-get')) throw new Error(remedy(missing));

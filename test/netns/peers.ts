@@ -86,7 +86,9 @@ class LabPath implements OverlayPath {
   }
 
   output(): string {
-    return this.#forwarders.map((child) => `${child.title}\n${tail(child.stdout + child.stderr, 40)}`).join('\n');
+    return this.#forwarders
+      .map((child) => `${child.title}\n${tail(child.stdout + child.stderr, 40)}`)
+      .join('\n');
   }
 
   /** Handshakes and neighbour discovery are behind us once a ping has come back. */

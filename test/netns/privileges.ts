@@ -58,7 +58,8 @@ function requireUserNamespace(): void {
 function sysctlRemedy(): string {
   const forbids = (path: string, value: string): boolean =>
     existsSync(`/proc/sys/${path}`) && readFileSync(`/proc/sys/${path}`, 'utf8').trim() === value;
-  if (forbids('kernel/unprivileged_userns_clone', '0')) return ', or allow it: sysctl kernel.unprivileged_userns_clone=1';
+  if (forbids('kernel/unprivileged_userns_clone', '0'))
+    return ', or allow it: sysctl kernel.unprivileged_userns_clone=1';
   if (forbids('kernel/apparmor_restrict_unprivileged_userns', '1')) {
     return ', or allow it: sysctl kernel.apparmor_restrict_unprivileged_userns=0';
   }
@@ -78,8 +79,10 @@ function tunRemedy(code: string): string {
   if (code === 'ENOENT') {
     return '/dev/net/tun is missing: as root, mkdir -p /dev/net && mknod -m 666 /dev/net/tun c 10 200';
   }
-  if (code === 'EACCES') return '/dev/net/tun may not be opened: run this as root, or as root chmod 666 /dev/net/tun';
-  if (code === 'EPERM') return '/dev/net/tun is forbidden to this container: start it with --device /dev/net/tun';
+  if (code === 'EACCES')
+    return '/dev/net/tun may not be opened: run this as root, or as root chmod 666 /dev/net/tun';
+  if (code === 'EPERM')
+    return '/dev/net/tun is forbidden to this container: start it with --device /dev/net/tun';
   return `/dev/net/tun cannot be opened (${code}): as root, modprobe tun`;
 }
 
@@ -94,6 +97,8 @@ function runAgainInUserNamespace(): Promise<never> {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
   return new Promise((_resolve, reject) => {
     child.once('error', reject);
-    child.once('exit', (code, signal) => process.exit(code ?? 128 + (signal === null ? 0 : constants.signals[signal])));
+    child.once('exit', (code, signal) =>
+      process.exit(code ?? 128 + (signal === null ? 0 : constants.signals[signal])),
+    );
   });
 }

@@ -2,6 +2,7 @@ import { writeFileSync, existsSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+import type { ForwarderStats } from '../../src/index.js';
 import { tail, type Child, type ExitStatus } from './child.js';
 import type { Lab } from './lab.js';
 
@@ -26,21 +27,6 @@ export interface SelvageOptions {
   readonly nodeArgs?: readonly string[];
 }
 
-/** One direction of the counters in a `stats` log line. */
-export interface DirectionStats {
-  readonly framesReceived: number;
-  readonly framesSent: number;
-  readonly bytesReceived: number;
-  readonly bytesSent: number;
-  readonly drops: Readonly<Record<string, number>>;
-}
-
-/** The `stats` object of a `stats` log line, as far as labs read it. */
-export interface DaemonStats {
-  readonly outbound: DirectionStats;
-  readonly inbound: DirectionStats;
-}
-
 /** A line of the daemon's log. */
 export interface LogLine {
   readonly msg: string;
@@ -49,6 +35,7 @@ export interface LogLine {
 }
 
 const READY_SECONDS = 15;
+const STATS_SECONDS = 5;
 
 /** A running `selvage run`, its log and its routes file. */
 export class SelvageDaemon {
@@ -72,11 +59,6 @@ export class SelvageDaemon {
     return this.child.pid;
   }
 
-  /** Counters of the last `stats` line; undefined before the first, or without `--stats-interval`. */
-  get lastStats(): DaemonStats | undefined {
-    return this.log.findLast((line) => line.msg === 'stats')?.['stats'] as DaemonStats | undefined;
-  }
-
   /**
    * Waits for a log line, one already written included.
    *
@@ -96,10 +78,12 @@ export class SelvageDaemon {
     }
   }
 
-  /** Waits for counters published from now on; needs `--stats-interval`. */
-  async nextStats(seconds: number): Promise<DaemonStats> {
-    const line = await this.logged(({ msg }) => msg === 'stats', seconds, this.log.length);
-    return line['stats'] as DaemonStats;
+  /** Its counters now: SIGUSR2 makes it log them. */
+  async stats(): Promise<ForwarderStats> {
+    const from = this.log.length;
+    this.child.kill('SIGUSR2');
+    const line = await this.logged(({ msg }) => msg === 'stats', STATS_SECONDS, from);
+    return line['stats'] as ForwarderStats;
   }
 
   /** Replaces the routes file by rename, as editors do. */

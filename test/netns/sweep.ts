@@ -1,26 +1,41 @@
-import { readdirSync } from 'node:fs';
+import { readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 
 import { Child } from './child.js';
 
 /** Removes what labs of dead processes left, see `Lab.sweep`. */
 export async function sweepLabs(): Promise<string[]> {
-  const left = namespaces().filter((name) => {
-    const creator = /^selvage-(\d+)-\d+-/.exec(name)?.[1];
-    return creator !== undefined && !isAlive(Number(creator));
-  });
-  for (const name of left) {
+  const namespaces = entries('/run/netns').filter(isAbandoned);
+  for (const name of namespaces) {
     await killInside(name);
     await new Child(['ip', 'netns', 'del', name]).exited;
   }
-  return left;
+  const directories = entries(tmpdir()).filter(isAbandoned).filter(removeDirectory);
+  return [...namespaces, ...directories];
 }
 
-function namespaces(): string[] {
+function removeDirectory(name: string): boolean {
   try {
-    return readdirSync('/run/netns');
+    rmSync(join(tmpdir(), name), { recursive: true });
+    return true;
   } catch {
-    return []; // made by the first `ip netns add`
+    return false; // another user's: left to a lab of theirs
   }
+}
+
+/** Names in a directory; none when it does not exist, as /run/netns before the first `ip netns add`. */
+function entries(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return [];
+  }
+}
+
+function isAbandoned(name: string): boolean {
+  const creator = /^selvage-(\d+)-\d+-/.exec(name)?.[1];
+  return creator !== undefined && !isAlive(Number(creator));
 }
 
 function isAlive(pid: number): boolean {

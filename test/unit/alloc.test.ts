@@ -6,6 +6,8 @@ import t from 'tap';
 import type { CountersSnapshot } from '../../src/workers/counters.js';
 
 interface ProbeResult {
+  readonly framesPerBurst: number;
+  /** Bytes per burst, as the two that follow. */
   readonly outbound: number;
   readonly inbound: number;
   readonly control: number;
@@ -22,9 +24,10 @@ t.test('2,000 bursts of forwarded, refused and answered frames allocate nothing'
   const result = JSON.parse(child.stdout) as ProbeResult;
   t.comment(JSON.stringify({ ...result, counters: undefined }));
 
-  t.ok(result.control > 30, `an object per frame is seen: ${result.control} B per frame`);
-  t.ok(result.outbound < 1, `outbound: ${result.outbound} B per frame`);
-  t.ok(result.inbound < 1, `inbound: ${result.inbound} B per frame`);
+  t.ok(result.control > 30 * result.framesPerBurst, 'an object per frame is seen');
+  // The smallest thing V8 allocates is a number of 16 bytes, so this sees even one per burst.
+  t.ok(result.outbound < 8, `outbound: ${result.outbound} B per burst`);
+  t.ok(result.inbound < 8, `inbound: ${result.inbound} B per burst`);
 
   const { outbound, inbound } = result.counters;
   for (const direction of [outbound, inbound]) {

@@ -1,5 +1,16 @@
 import { execFileSync } from 'node:child_process';
-import { appendFileSync, mkdirSync, renameSync, rmSync, statSync, symlinkSync, truncateSync, unlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  mkdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  unlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import t, { type Test } from 'tap';
@@ -126,7 +137,10 @@ t.test('every way of editing takes effect', async (t) => {
         appendFileSync(path, textFor(11).slice(20));
       },
     ],
-    ['written by another process', (path) => execFileSync('sh', ['-c', 'printf %s "$1" > "$2"', 'sh', textFor(11), path])],
+    [
+      'written by another process',
+      (path) => execFileSync('sh', ['-c', 'printf %s "$1" > "$2"', 'sh', textFor(11), path]),
+    ],
     [
       'written with its old time stamp and size',
       (path) => {
@@ -137,7 +151,7 @@ t.test('every way of editing takes effect', async (t) => {
     ],
   ];
   for (const [name, edit] of edits) {
-    t.test(name, async (t) => {
+    await t.test(name, async (t) => {
       const path = `${t.testdir({ 'routes.json': textFor(10) })}/routes.json`;
       const { recorder } = await openSource(t, path);
       edit(path);
@@ -215,7 +229,10 @@ t.test('a broken edit is told once per content, and the last good state holds', 
   const { recorder } = await openSource(t, path);
   writeFileSync(path, '{"network": 7}');
   const error = await recorder.nextError();
-  t.match(error, { code: 'ERR_ROUTES_FILE', message: `${path}: network: 7 is not an IPv4 prefix like 10.1.0.0/16; ` });
+  t.match(error, {
+    code: 'ERR_ROUTES_FILE',
+    message: `${path}: network: 7 is not an IPv4 prefix like 10.1.0.0/16; `,
+  });
   t.match((error as SelvageError & { problems: string[] }).problems, { length: 3 });
   writeFileSync(path, '{"network": 7}');
   utimesSync(path, 1, 1);
@@ -274,7 +291,10 @@ t.test('open refuses what cannot be used, and says why', async (t) => {
   const rows: [string, RegExp][] = [
     ['absent.json', /absent\.json: no such file$/],
     ['none/absent.json', /none\/absent\.json: no such file$/],
-    ['mistake.json', /mistake\.json: not valid JSON at line 1, column 26: the file ends where "," or "}" is expected$/],
+    [
+      'mistake.json',
+      /mistake\.json: not valid JSON at line 1, column 26: the file ends where "," or "}" is expected$/,
+    ],
     ['dir', /dir: not a regular file$/],
     ['fifo', /fifo: not a regular file$/],
     ['latin1.json', /latin1\.json: not UTF-8 text$/],
@@ -283,7 +303,11 @@ t.test('open refuses what cannot be used, and says why', async (t) => {
   for (const [name, message] of rows) {
     const source = new FileSource(`${root}/${name}`);
     await t.rejects(source.open(new Recorder()), { code: 'ERR_ROUTES_FILE', message }, name);
-    await t.rejects(source.open(new Recorder()), { message: /the source is closed/ }, 'a source is opened once');
+    await t.rejects(
+      source.open(new Recorder()),
+      { message: /the source is closed/ },
+      'a source is opened once',
+    );
   }
 });
 

@@ -13,7 +13,7 @@ import {
 } from '../../src/prefix.js';
 import { TEST_SEED } from './test_seed.js';
 
-t.test('an address is a host-order int32', async (t) => {
+t.test('an address is a host-order int32', (t) => {
   const rows: [string, number][] = [
     ['0.0.0.0', 0],
     ['0.0.0.1', 1],
@@ -27,9 +27,10 @@ t.test('an address is a host-order int32', async (t) => {
     t.equal(parseIpv4(text), address, text);
     t.equal(formatIpv4(address), text, `back to ${text}`);
   }
+  t.end();
 });
 
-t.test('an address that is not four numbers from 0 to 255 is refused with the reason', async (t) => {
+t.test('an address that is not four numbers from 0 to 255 is refused with the reason', (t) => {
   const rows: [string, RegExp][] = [
     ['', /expected four numbers/],
     ['10.1.2', /expected four numbers/],
@@ -55,9 +56,10 @@ t.test('an address that is not four numbers from 0 to 255 is refused with the re
   for (const [text, message] of rows) {
     t.throws(() => parseIpv4(text), { code: 'ERR_ADDRESS_INVALID', message }, JSON.stringify(text));
   }
+  t.end();
 });
 
-t.test('a prefix is read in its canonical spelling and written back', async (t) => {
+t.test('a prefix is read in its canonical spelling and written back', (t) => {
   const rows: [string, number, number][] = [
     ['0.0.0.0/0', 0, 0],
     ['128.0.0.0/1', -0x80000000, 1],
@@ -70,9 +72,10 @@ t.test('a prefix is read in its canonical spelling and written back', async (t) 
     t.strictSame(parsePrefix(text), { family: 4, address, bits }, text);
     t.equal(formatPrefix({ family: 4, address, bits }), text, `back to ${text}`);
   }
+  t.end();
 });
 
-t.test('a prefix error names what is wrong', async (t) => {
+t.test('a prefix error names what is wrong', (t) => {
   const rows: [string, string][] = [
     ['10.1.2.0', 'the length, as in "/24", is missing'],
     ['10.1.300.0/24', '300 is above 255'],
@@ -93,15 +96,17 @@ t.test('a prefix error names what is wrong', async (t) => {
     const message = `${JSON.stringify(text)} is not an IPv4 prefix like 10.1.2.0/24: ${reason}`;
     t.throws(() => parsePrefix(text), { code: 'ERR_PREFIX_INVALID', message }, text);
   }
+  t.end();
 });
 
-t.test('an error repeats only the start of a long value', async (t) => {
+t.test('an error repeats only the start of a long value', (t) => {
   const text = `${'1'.repeat(1_000_000)}/24`;
   t.throws(() => parsePrefix(text), { message: /^.{1,300}$/ });
   t.throws(() => parseIpv4('9'.repeat(1_000_000)), { message: /^.{1,300}$/ });
+  t.end();
 });
 
-t.test('containment and overlap of prefixes', async (t) => {
+t.test('containment and overlap of prefixes', (t) => {
   const rows: [string, string, boolean, boolean][] = [
     ['10.1.0.0/16', '10.1.2.0/24', true, true],
     ['10.1.2.0/24', '10.1.0.0/16', false, true],
@@ -119,22 +124,26 @@ t.test('containment and overlap of prefixes', async (t) => {
   }
   t.ok(containsIpv4(parsePrefix('10.1.2.0/24'), parseIpv4('10.1.2.255')));
   t.notOk(containsIpv4(parsePrefix('10.1.2.0/24'), parseIpv4('10.1.3.0')));
+  t.end();
 });
 
-t.test('unicast is neither this network, multicast nor reserved', async (t) => {
+t.test('unicast is neither this network, multicast nor reserved', (t) => {
   for (const text of ['1.0.0.0', '10.0.0.1', '127.0.0.1', '192.0.2.1', '223.255.255.255']) {
     t.ok(isUnicastIpv4(parseIpv4(text)), text);
   }
   for (const text of ['0.0.0.0', '0.255.255.255', '224.0.0.0', '239.1.1.1', '240.0.0.1', '255.255.255.255']) {
     t.notOk(isUnicastIpv4(parseIpv4(text)), text);
   }
+  t.end();
 });
 
-t.test(`every address and prefix survives formatting and parsing (TEST_SEED=${TEST_SEED})`, async () => {
+t.test(`every address and prefix survives formatting and parsing (TEST_SEED=${TEST_SEED})`, (t) => {
   const int32 = fc.integer({ min: -0x80000000, max: 0x7fffffff });
   fc.assert(
     fc.property(int32, fc.integer({ min: 0, max: 32 }), (address, bits) => {
-      const prefix = parsePrefix(`${formatIpv4(Number((BigInt(address >>> 0) >> BigInt(32 - bits)) << BigInt(32 - bits)))}/${bits}`);
+      const prefix = parsePrefix(
+        `${formatIpv4(Number((BigInt(address >>> 0) >> BigInt(32 - bits)) << BigInt(32 - bits)))}/${bits}`,
+      );
       return (
         parseIpv4(formatIpv4(address)) === address &&
         prefix.bits === bits &&
@@ -144,4 +153,6 @@ t.test(`every address and prefix survives formatting and parsing (TEST_SEED=${TE
     }),
     { seed: TEST_SEED, numRuns: 2000 },
   );
+  t.pass('2000 of each');
+  t.end();
 });

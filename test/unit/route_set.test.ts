@@ -31,7 +31,7 @@ function idOf(set: RouteSet, address: string): number {
   return lookupIpv4(tableOf(set), parseIpv4(address));
 }
 
-t.test('a route sends its prefix to its next hop, on the default port unless it names one', async (t) => {
+t.test('a route sends its prefix to its next hop, on the default port unless it names one', (t) => {
   const set = emptySet();
   set.setLocal(['10.1.1.0/24']);
   set.set({ prefix: '10.1.2.0/24', nextHop: '192.0.2.2' });
@@ -47,17 +47,19 @@ t.test('a route sends its prefix to its next hop, on the default port unless it 
     { prefix: '10.1.3.0/24', nextHop: '192.0.2.3', port: 9000 },
   ]);
   t.equal(set.count, 2);
+  t.end();
 });
 
-t.test('set gives a known prefix another next hop', async (t) => {
+t.test('set gives a known prefix another next hop', (t) => {
   const set = emptySet();
   set.set({ prefix: '10.1.2.0/24', nextHop: '192.0.2.2' });
   set.set({ prefix: '10.1.2.0/24', nextHop: '192.0.2.9' });
   t.equal(whereTo(tableOf(set), '10.1.2.1'), '192.0.2.9:8285');
   t.equal(set.count, 1);
+  t.end();
 });
 
-t.test('delete removes exactly that prefix and says whether it was there', async (t) => {
+t.test('delete removes exactly that prefix and says whether it was there', (t) => {
   const set = emptySet();
   set.replace([
     { prefix: '10.1.0.0/16', nextHop: '192.0.2.1' },
@@ -67,9 +69,10 @@ t.test('delete removes exactly that prefix and says whether it was there', async
   t.equal(set.delete('10.1.2.0/24'), false);
   t.equal(whereTo(tableOf(set), '10.1.2.1'), '192.0.2.1:8285', 'the shorter prefix takes over');
   t.throws(() => set.delete('10.1.2.1/24'), { code: 'ERR_ROUTE_INVALID' });
+  t.end();
 });
 
-t.test('each build is a new generation, and earlier tables do not change', async (t) => {
+t.test('each build is a new generation, and earlier tables do not change', (t) => {
   const set = emptySet();
   t.equal(set.generation, 0);
   set.set({ prefix: '10.1.2.0/24', nextHop: '192.0.2.2' });
@@ -81,9 +84,10 @@ t.test('each build is a new generation, and earlier tables do not change', async
   t.equal(whereTo(first, '10.1.2.1'), '192.0.2.2:8285');
   t.equal(whereTo(second, '10.1.2.1'), 'none');
   t.notOk(isPeerIpv4(second, parseIpv4('192.0.2.2')));
+  t.end();
 });
 
-t.test('a next-hop id stays for as long as any route uses the endpoint', async (t) => {
+t.test('a next-hop id stays for as long as any route uses the endpoint', (t) => {
   const set = emptySet();
   set.replace([
     { prefix: '10.1.1.0/24', nextHop: '192.0.2.1' },
@@ -103,17 +107,19 @@ t.test('a next-hop id stays for as long as any route uses the endpoint', async (
   set.set({ prefix: '10.1.4.0/24', nextHop: '192.0.2.2' });
   t.equal(idOf(set, '10.1.4.1'), id, 'also when its only route is set anew');
   t.strictSame(set.endpointOf(id), { address: parseIpv4('192.0.2.2'), port: DEFAULT_PORT });
+  t.end();
 });
 
-t.test('address and port together are the endpoint', async (t) => {
+t.test('address and port together are the endpoint', (t) => {
   const set = emptySet();
   set.set({ prefix: '10.1.1.0/24', nextHop: '192.0.2.1', port: 1000 });
   set.set({ prefix: '10.1.2.0/24', nextHop: '192.0.2.1', port: 1001 });
   set.set({ prefix: '10.1.3.0/24', nextHop: '192.0.2.1', port: 1000 });
   t.strictSame([idOf(set, '10.1.1.1'), idOf(set, '10.1.2.1'), idOf(set, '10.1.3.1')], [1, 2, 1]);
+  t.end();
 });
 
-t.test('freed ids are given out again, lowest first, but not in the call that freed them', async (t) => {
+t.test('freed ids are given out again, lowest first, but not in the call that freed them', (t) => {
   const set = emptySet();
   const route = (n: number): Route => ({ prefix: `10.1.${n}.0/24`, nextHop: `192.0.2.${n}` });
   set.replace([1, 2, 3, 4].map(route));
@@ -123,19 +129,28 @@ t.test('freed ids are given out again, lowest first, but not in the call that fr
   set.set(route(5));
   set.set(route(6));
   set.set(route(7));
-  t.strictSame([5, 6, 7].map((n) => idOf(set, `10.1.${n}.1`)), [1, 3, 5]);
+  t.strictSame(
+    [5, 6, 7].map((n) => idOf(set, `10.1.${n}.1`)),
+    [1, 3, 5],
+  );
   set.replace([route(2), route(8)]);
-  t.strictSame([2, 8].map((n) => idOf(set, `10.1.${n}.1`)), [2, 6]);
+  t.strictSame(
+    [2, 8].map((n) => idOf(set, `10.1.${n}.1`)),
+    [2, 6],
+  );
   t.equal(tableOf(set).nextHops, 7, 'ids up to the highest in use');
   set.delete('10.1.8.0/24');
   t.equal(tableOf(set).nextHops, 3, 'fewer when the highest are free');
+  t.end();
 });
 
-t.test('the listener hears of every assignment and release', async (t) => {
+t.test('the listener hears of every assignment and release', (t) => {
   const heard: string[] = [];
-  const note = (what: string) => (id: number, { address, port }: Endpoint) => {
-    heard.push(`${what} ${id} ${formatIpv4(address)}:${port}`);
-  };
+  const note =
+    (what: string) =>
+    (id: number, { address, port }: Endpoint) => {
+      heard.push(`${what} ${id} ${formatIpv4(address)}:${port}`);
+    };
   const set = new RouteSet({ defaultPort: 1, onAssign: note('assign'), onFree: note('free') });
   set.set({ prefix: '10.1.1.0/24', nextHop: '192.0.2.1' });
   set.set({ prefix: '10.1.2.0/24', nextHop: '192.0.2.1' });
@@ -148,26 +163,55 @@ t.test('the listener hears of every assignment and release', async (t) => {
     'free 1 192.0.2.1:1',
     'free 2 192.0.2.2:1',
   ]);
+  t.end();
 });
 
-t.test('an error names the field and changes nothing', async (t) => {
+t.test('an error names the field and changes nothing', (t) => {
   const good = { prefix: '10.1.2.0/24', nextHop: '192.0.2.2' };
   const rows: [Route, string, RegExp][] = [
-    [{ prefix: '10.1.2.1/24', nextHop: '192.0.2.2' }, 'ERR_ROUTE_INVALID', /prefix: "10\.1\.2\.1\/24" is not .* bits are set/],
+    [
+      { prefix: '10.1.2.1/24', nextHop: '192.0.2.2' },
+      'ERR_ROUTE_INVALID',
+      /prefix: "10\.1\.2\.1\/24" is not .* bits are set/,
+    ],
     [{ prefix: '10.1.300.0/24', nextHop: '192.0.2.2' }, 'ERR_ROUTE_INVALID', /prefix: .*300 is above 255/],
-    [{ prefix: '10.1.3.0/24', nextHop: '192.0.2' }, 'ERR_ROUTE_INVALID', /nextHop: "192\.0\.2" is not an IPv4 address/],
-    [{ prefix: '10.1.3.0/24', nextHop: '0.0.0.0' }, 'ERR_ROUTE_INVALID', /nextHop: 0\.0\.0\.0 is not the address of one host/],
+    [
+      { prefix: '10.1.3.0/24', nextHop: '192.0.2' },
+      'ERR_ROUTE_INVALID',
+      /nextHop: "192\.0\.2" is not an IPv4 address/,
+    ],
+    [
+      { prefix: '10.1.3.0/24', nextHop: '0.0.0.0' },
+      'ERR_ROUTE_INVALID',
+      /nextHop: 0\.0\.0\.0 is not the address of one host/,
+    ],
     [{ prefix: '10.1.3.0/24', nextHop: '224.0.0.1' }, 'ERR_ROUTE_INVALID', /nextHop: 224\.0\.0\.1 is not/],
     [{ prefix: '10.1.3.0/24', nextHop: '255.255.255.255' }, 'ERR_ROUTE_INVALID', /nextHop: 255/],
-    [{ prefix: '10.1.3.0/24', nextHop: '192.0.2.2', port: 0 }, 'ERR_ROUTE_INVALID', /port: 0 is not a UDP port from 1 to 65535/],
+    [
+      { prefix: '10.1.3.0/24', nextHop: '192.0.2.2', port: 0 },
+      'ERR_ROUTE_INVALID',
+      /port: 0 is not a UDP port from 1 to 65535/,
+    ],
     [{ prefix: '10.1.3.0/24', nextHop: '192.0.2.2', port: 65_536 }, 'ERR_ROUTE_INVALID', /port: 65536/],
     [{ prefix: '10.1.3.0/24', nextHop: '192.0.2.2', port: 1.5 }, 'ERR_ROUTE_INVALID', /port: 1\.5/],
-    [{ prefix: '10.1.1.0/24', nextHop: '192.0.2.2' }, 'ERR_ROUTE_LOCAL', /10\.1\.1\.0\/24 is this host's own subnet/],
-    [{ prefix: 7 as unknown as string, nextHop: '192.0.2.2' }, 'ERR_ROUTE_INVALID', /prefix: expected a string, not number/],
+    [
+      { prefix: '10.1.1.0/24', nextHop: '192.0.2.2' },
+      'ERR_ROUTE_LOCAL',
+      /10\.1\.1\.0\/24 is this host's own subnet/,
+    ],
+    [
+      { prefix: 7 as unknown as string, nextHop: '192.0.2.2' },
+      'ERR_ROUTE_INVALID',
+      /prefix: expected a string, not number/,
+    ],
   ];
   for (const [route, code, message] of rows) {
     const heard: number[] = [];
-    const set = new RouteSet({ defaultPort: DEFAULT_PORT, onAssign: (id) => heard.push(id), onFree: (id) => heard.push(id) });
+    const set = new RouteSet({
+      defaultPort: DEFAULT_PORT,
+      onAssign: (id) => heard.push(id),
+      onFree: (id) => heard.push(id),
+    });
     set.setLocal(['10.1.1.0/24']);
     set.set({ prefix: '10.1.9.0/24', nextHop: '192.0.2.9' });
     heard.length = 0;
@@ -177,19 +221,24 @@ t.test('an error names the field and changes nothing', async (t) => {
     t.strictSame(set.list(), before, 'nothing changed');
     t.strictSame(heard, [], 'no id changed hands');
   }
+  t.end();
 });
 
-t.test('two routes for one prefix are refused, by both indices', async (t) => {
+t.test('two routes for one prefix are refused, by both indices', (t) => {
   const set = emptySet();
-  const routes = ['10.1.1.0/24', '10.1.2.0/24', '10.1.2.0/24'].map((prefix) => ({ prefix, nextHop: '192.0.2.1' }));
+  const routes = ['10.1.1.0/24', '10.1.2.0/24', '10.1.2.0/24'].map((prefix) => ({
+    prefix,
+    nextHop: '192.0.2.1',
+  }));
   t.throws(() => set.replace(routes), {
     code: 'ERR_ROUTE_DUPLICATE',
     message: 'routes[1] and routes[2] are both for 10.1.2.0/24: keep one of them',
   });
   t.equal(set.count, 0);
+  t.end();
 });
 
-t.test('a prefix cannot be both local and routed, whichever comes first', async (t) => {
+t.test('a prefix cannot be both local and routed, whichever comes first', (t) => {
   const set = emptySet();
   set.set({ prefix: '10.1.2.0/24', nextHop: '192.0.2.2' });
   t.throws(() => set.setLocal(['10.1.1.0/24', '10.1.2.0/24']), { code: 'ERR_ROUTE_LOCAL' });
@@ -197,32 +246,44 @@ t.test('a prefix cannot be both local and routed, whichever comes first', async 
   set.setLocal(['10.1.2.0/25']);
   t.equal(whereTo(tableOf(set), '10.1.2.1'), 'local', 'a longer own prefix inside it may be');
   t.throws(() => set.setLocal(['10.1.2.0/33']), { code: 'ERR_ROUTE_INVALID' });
+  t.end();
 });
 
-t.test('own subnet and routes can be replaced together, even when they trade places', async (t) => {
+t.test('own subnet and routes can be replaced together, even when they trade places', (t) => {
   const set = emptySet();
   set.replace([{ prefix: '10.1.2.0/24', nextHop: '192.0.2.2' }], ['10.1.1.0/24']);
   set.replace([{ prefix: '10.1.1.0/24', nextHop: '192.0.2.2' }], ['10.1.2.0/24']);
   const table = tableOf(set);
   t.equal(whereTo(table, '10.1.1.1'), '192.0.2.2:8285');
   t.equal(whereTo(table, '10.1.2.1'), 'local');
+  t.end();
 });
 
-t.test('loopback is allowed as a next hop', async (t) => {
+t.test('loopback is allowed as a next hop', (t) => {
   const set = emptySet();
   set.set({ prefix: '10.1.2.0/24', nextHop: '127.0.0.2' });
   t.equal(whereTo(tableOf(set), '10.1.2.1'), '127.0.0.2:8285');
+  t.end();
 });
 
-t.test('the default port must be one', async (t) => {
+t.test('the default port must be one', (t) => {
   for (const defaultPort of [0, -1, 65_536, 1.5, Number.NaN]) {
     t.throws(() => new RouteSet({ defaultPort }), { code: 'ERR_ROUTE_INVALID' }, String(defaultPort));
   }
+  t.end();
 });
 
 // A model: a plain map from prefix to endpoint, and the endpoints' ids as they were first seen.
 
-const PREFIXES = ['0.0.0.0/0', '10.0.0.0/8', '10.1.0.0/16', '10.1.2.0/24', '10.1.2.0/25', '10.1.2.128/25', '10.1.2.129/32'];
+const PREFIXES = [
+  '0.0.0.0/0',
+  '10.0.0.0/8',
+  '10.1.0.0/16',
+  '10.1.2.0/24',
+  '10.1.2.0/25',
+  '10.1.2.128/25',
+  '10.1.2.129/32',
+];
 const HOPS = ['192.0.2.1', '192.0.2.2', '192.0.2.3', '223.255.255.255'];
 const PROBES = ['9.9.9.9', '10.9.9.9', '10.1.9.9', '10.1.2.1', '10.1.2.128', '10.1.2.129', '255.255.255.255'];
 
@@ -250,7 +311,7 @@ function expectedTable(model: ReadonlyMap<string, string>): (address: string) =>
   return (address) => targets[router.lookup(parseIpv4(address) >>> 0)] ?? 'none';
 }
 
-t.test(`any sequence of changes agrees with a model (TEST_SEED=${TEST_SEED})`, async (t) => {
+t.test(`any sequence of changes agrees with a model (TEST_SEED=${TEST_SEED})`, (t) => {
   fc.assert(
     fc.property(fc.array(anyStep, { maxLength: 30 }), (steps) => {
       const held = new Map<number, string>();
@@ -261,7 +322,8 @@ t.test(`any sequence of changes agrees with a model (TEST_SEED=${TEST_SEED})`, a
           held.set(id, `${formatIpv4(address)}:${port}`);
         },
         onFree: (id, { address, port }) => {
-          if (held.get(id) !== `${formatIpv4(address)}:${port}`) throw new Error(`id ${id} freed for another`);
+          if (held.get(id) !== `${formatIpv4(address)}:${port}`)
+            throw new Error(`id ${id} freed for another`);
           held.delete(id);
         },
       });
@@ -285,7 +347,8 @@ t.test(`any sequence of changes agrees with a model (TEST_SEED=${TEST_SEED})`, a
           }
         }
         const endpointsInUse = new Set(model.values());
-        if (endpointsInUse.size !== held.size) throw new Error(`${held.size} ids for ${endpointsInUse.size} endpoints`);
+        if (endpointsInUse.size !== held.size)
+          throw new Error(`${held.size} ids for ${endpointsInUse.size} endpoints`);
         for (const endpoint of endpointsInUse) {
           if (![...held.values()].includes(endpoint)) throw new Error(`${endpoint} has no id`);
         }
@@ -294,4 +357,5 @@ t.test(`any sequence of changes agrees with a model (TEST_SEED=${TEST_SEED})`, a
     { seed: TEST_SEED, numRuns: 60 },
   );
   t.pass('60 sequences');
+  t.end();
 });

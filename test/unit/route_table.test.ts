@@ -34,15 +34,16 @@ function lookup(table: RouteTable, address: string): number {
   return lookupIpv4(table, parseIpv4(address));
 }
 
-t.test('an empty table routes nothing', async (t) => {
+t.test('an empty table routes nothing', (t) => {
   const table = new RouteTable(buildRouteTable([], new Int32Array(0), 1));
   for (const address of ['0.0.0.0', '10.1.2.3', '127.255.255.255', '128.0.0.0', '255.255.255.255']) {
     t.equal(lookup(table, address), NO_ROUTE, address);
     t.notOk(isPeerIpv4(table, parseIpv4(address)), `${address} is no peer`);
   }
+  t.end();
 });
 
-t.test('a prefix routes its first to last address and no other', async (t) => {
+t.test('a prefix routes its first to last address and no other', (t) => {
   const rows: [prefix: string, before: string, first: string, last: string, after: string][] = [
     ['10.0.0.0/8', '9.255.255.255', '10.0.0.0', '10.255.255.255', '11.0.0.0'],
     ['10.2.0.0/15', '10.1.255.255', '10.2.0.0', '10.3.255.255', '10.4.0.0'],
@@ -60,9 +61,10 @@ t.test('a prefix routes its first to last address and no other', async (t) => {
     const found = [before, first, last, after].map((address) => lookup(table, address));
     t.strictSame(found, [NO_ROUTE, 3, 3, NO_ROUTE], prefix);
   }
+  t.end();
 });
 
-t.test('the longest prefix wins at every level, in whatever order they come', async (t) => {
+t.test('the longest prefix wins at every level, in whatever order they come', (t) => {
   const routes: [string, number][] = [
     ['0.0.0.0/0', 1],
     ['10.0.0.0/8', 2],
@@ -84,35 +86,39 @@ t.test('the longest prefix wins at every level, in whatever order they come', as
     const table = tableOf(order);
     for (const [address, id] of expected) t.equal(lookup(table, address), id, address);
   }
+  t.end();
 });
 
-t.test('own subnets are routed to LOCAL', async (t) => {
+t.test('own subnets are routed to LOCAL', (t) => {
   const table = tableOf([
     ['10.1.0.0/16', 2],
     ['10.1.1.0/24', LOCAL],
   ]);
   t.equal(lookup(table, '10.1.1.9'), LOCAL);
   t.equal(lookup(table, '10.1.2.9'), 2);
+  t.end();
 });
 
-t.test('of equal prefixes the last wins', async (t) => {
+t.test('of equal prefixes the last wins', (t) => {
   const table = tableOf([
     ['10.1.2.0/24', 1],
     ['10.1.2.0/24', 2],
   ]);
   t.equal(lookup(table, '10.1.2.1'), 2);
+  t.end();
 });
 
-t.test('the header and the endpoints are readable', async (t) => {
+t.test('the header and the endpoints are readable', (t) => {
   const endpoints = endpointsFor(3);
   const table = new RouteTable(buildRouteTable([], endpoints, 77));
   t.equal(table.generation, 77);
   t.equal(table.nextHops, 3);
   t.strictSame([...table.endpoints], [...endpoints]);
   t.ok(table.endpoints.buffer instanceof SharedArrayBuffer);
+  t.end();
 });
 
-t.test('the block has exactly the words it needs', async (t) => {
+t.test('the block has exactly the words it needs', (t) => {
   const header = 16;
   const root = 65_536;
   const words = (routes: [string, number][], hops: number): number =>
@@ -125,9 +131,10 @@ t.test('the block has exactly the words it needs', async (t) => {
     ['10.1.3.7/32', 3],
   ];
   t.equal(words(many, 4), header + root + 2 * 256 + 4 * 2 + 8, 'chunks are shared');
+  t.end();
 });
 
-t.test('peers are the addresses of all endpoints and nobody else', async (t) => {
+t.test('peers are the addresses of all endpoints and nobody else', (t) => {
   const random = seededRandom(TEST_SEED);
   t.comment(`TEST_SEED=${TEST_SEED}`);
   for (const count of [1, 2, 3, 4, 5, 64, 65, 1000, 65_536]) {
@@ -152,9 +159,10 @@ t.test('peers are the addresses of all endpoints and nobody else', async (t) => 
     t.equal(invented, 0, `${count} next hops: no other found`);
     t.notOk(isPeerIpv4(table, 0), '0.0.0.0 is the mark of a free slot, not a peer');
   }
+  t.end();
 });
 
-t.test('peers whose addresses collide in the set are all found', async (t) => {
+t.test('peers whose addresses collide in the set are all found', (t) => {
   const shift = 32 - 5; // 16 next hops make 32 slots
   const colliding: number[] = [];
   for (let address = 1; colliding.length < 15; address++) {
@@ -165,22 +173,28 @@ t.test('peers whose addresses collide in the set are all found', async (t) => {
   const table = new RouteTable(buildRouteTable([], endpoints, 1));
   t.equal(table.peerShift, shift);
   t.ok(colliding.every((address) => isPeerIpv4(table, address)));
-  t.ok(table.words.subarray(table.peersAt).filter((word) => word === EMPTY_SLOT).length >= 16, 'half is free');
+  t.ok(
+    table.words.subarray(table.peersAt).filter((word) => word === EMPTY_SLOT).length >= 16,
+    'half is free',
+  );
+  t.end();
 });
 
-t.test('two peers on one address with different ports are one address in the set', async (t) => {
+t.test('two peers on one address with different ports are one address in the set', (t) => {
   const address = parseIpv4('192.0.2.9');
   const table = new RouteTable(buildRouteTable([], Int32Array.of(0, 0, address, 8285, address, 8286), 1));
   t.ok(isPeerIpv4(table, address));
+  t.end();
 });
 
-t.test('a next hop without an endpoint is an internal error', async (t) => {
+t.test('a next hop without an endpoint is an internal error', (t) => {
   t.throws(() => tableOf([['10.1.2.0/24', 8]]), { code: 'ERR_INTERNAL' });
   t.throws(() => tableOf([['10.1.2.0/24', -1]]), { code: 'ERR_INTERNAL' });
   t.throws(() => tableOf([], new Int32Array(3)), { code: 'ERR_INTERNAL' });
+  t.end();
 });
 
-t.test('a table that would pass 256 MiB is refused', async (t) => {
+t.test('a table that would pass 256 MiB is refused', (t) => {
   function* scattered(): Generator<TableRoute> {
     for (let high = 0; high < 65_536; high++) {
       for (const middle of [0, 1, 2]) {
@@ -189,9 +203,10 @@ t.test('a table that would pass 256 MiB is refused', async (t) => {
     }
   }
   t.throws(() => buildRouteTable(scattered(), endpointsFor(2), 1), { code: 'ERR_ROUTE_LIMIT' });
+  t.end();
 });
 
-t.test('65,536 routes of /24 are all found', async (t) => {
+t.test('65,536 routes of /24 are all found', (t) => {
   const routes: TableRoute[] = [];
   for (let i = 0; i < 65_536; i++) {
     routes.push({ prefix: { family: 4, address: (10 << 24) | (i << 8), bits: 24 }, nextHopId: i + 1 });
@@ -204,6 +219,7 @@ t.test('65,536 routes of /24 are all found', async (t) => {
   t.equal(wrong, 0);
   t.equal(lookup(table, '9.255.255.255'), NO_ROUTE);
   t.equal(lookup(table, '11.0.0.0'), NO_ROUTE);
+  t.end();
 });
 
 /** A prefix of any length near a few places, so that prefixes nest and meet at the borders of the trie's levels. */
@@ -226,7 +242,7 @@ function boundaries({ address, bits }: Prefix): number[] {
   return [first, last, (first + MAX_IPV4) % 2 ** 32, (last + 1) % 2 ** 32];
 }
 
-t.test(`lookup agrees with a linear scan (TEST_SEED=${TEST_SEED})`, async (t) => {
+t.test(`lookup agrees with a linear scan (TEST_SEED=${TEST_SEED})`, (t) => {
   const endpoints = endpointsFor(40);
   fc.assert(
     fc.property(
@@ -247,4 +263,5 @@ t.test(`lookup agrees with a linear scan (TEST_SEED=${TEST_SEED})`, async (t) =>
     { seed: TEST_SEED, numRuns: 500 },
   );
   t.pass('500 tables');
+  t.end();
 });

@@ -28,35 +28,68 @@ function withPeers(...peers: unknown[]): unknown {
   return { ...FILE, peers };
 }
 
-t.test('a sound file is read as it stands', async (t) => {
+t.test('a sound file is read as it stands', (t) => {
   t.strictSame(parseRoutesFile(JSON.stringify(FILE)), FILE);
   const withPort = withPeers({ ...PEER, port: 9000 });
   t.strictSame(parseRoutesFile(JSON.stringify(withPort)), withPort);
   const alone = withPeers();
   t.strictSame(parseRoutesFile(JSON.stringify(alone)), alone, 'a network of one host');
-  t.strictSame(parseRoutesFile(`\ufeff${JSON.stringify(FILE, null, 4)}\r\n`), FILE, 'byte order mark, indentation');
+  t.strictSame(
+    parseRoutesFile(`\ufeff${JSON.stringify(FILE, null, 4)}\r\n`),
+    FILE,
+    'byte order mark, indentation',
+  );
+  t.end();
 });
 
-t.test('two peers may share a host', async (t) => {
+t.test('two peers may share a host', (t) => {
   t.strictSame(problemsOf(withPeers(PEER, { ...PEER, subnet: '10.1.3.0/24' })), []);
+  t.end();
 });
 
-t.test('a problem names the field, the value and what is expected', async (t) => {
+t.test('a problem names the field, the value and what is expected', (t) => {
   const rows: [unknown, string][] = [
-    [withPeers(PEER, PEER, { ...PEER, subnet: '10.1.300.0/24' }), 'peers[2].subnet: "10.1.300.0/24" is not an IPv4 prefix like 10.1.2.0/24: 300 is above 255'],
-    [{ ...FILE, network: '10.1.0.1/16' }, 'network: "10.1.0.1/16" is not an IPv4 prefix like 10.1.2.0/24: bits are set after the first 16; the prefix is 10.1.0.0/16'],
+    [
+      withPeers(PEER, PEER, { ...PEER, subnet: '10.1.300.0/24' }),
+      'peers[2].subnet: "10.1.300.0/24" is not an IPv4 prefix like 10.1.2.0/24: 300 is above 255',
+    ],
+    [
+      { ...FILE, network: '10.1.0.1/16' },
+      'network: "10.1.0.1/16" is not an IPv4 prefix like 10.1.2.0/24: bits are set after the first 16; the prefix is 10.1.0.0/16',
+    ],
     [{ ...FILE, subnet: 7 }, 'subnet: 7 is not an IPv4 prefix like 10.1.2.0/24'],
     [{ ...FILE, subnet: null }, 'subnet: null is not an IPv4 prefix like 10.1.2.0/24'],
     [{ network: FILE.network, peers: [] }, 'subnet is missing: expected an IPv4 prefix like 10.1.2.0/24'],
     [{ ...FILE, peers: {} }, 'peers: an object is not an array of peers'],
     [{ network: FILE.network, subnet: FILE.subnet }, 'peers is missing: expected an array of peers'],
-    [withPeers('10.1.2.0/24'), 'peers[0]: the string "10.1.2.0/24" is not an object like {"subnet": "10.1.2.0/24", "publicIp": "192.168.100.2"}'],
-    [withPeers([]), 'peers[0]: an array is not an object like {"subnet": "10.1.2.0/24", "publicIp": "192.168.100.2"}'],
-    [withPeers({ subnet: PEER.subnet }), 'peers[0].publicIp is missing: expected an IPv4 address like 192.168.100.2'],
-    [withPeers({ ...PEER, publicIp: '192.168.100' }), 'peers[0].publicIp: "192.168.100" is not an IPv4 address like 192.0.2.1: expected four numbers from 0 to 255 with dots between them'],
-    [withPeers({ ...PEER, publicIp: '0.0.0.0' }), 'peers[0].publicIp: "0.0.0.0" is not the address of one host, such as 192.168.100.2'],
-    [withPeers({ ...PEER, publicIp: '224.0.0.5' }), 'peers[0].publicIp: "224.0.0.5" is not the address of one host, such as 192.168.100.2'],
-    [withPeers({ ...PEER, port: '8285' }), 'peers[0].port: the string "8285" is not a UDP port from 1 to 65535'],
+    [
+      withPeers('10.1.2.0/24'),
+      'peers[0]: the string "10.1.2.0/24" is not an object like {"subnet": "10.1.2.0/24", "publicIp": "192.168.100.2"}',
+    ],
+    [
+      withPeers([]),
+      'peers[0]: an array is not an object like {"subnet": "10.1.2.0/24", "publicIp": "192.168.100.2"}',
+    ],
+    [
+      withPeers({ subnet: PEER.subnet }),
+      'peers[0].publicIp is missing: expected an IPv4 address like 192.168.100.2',
+    ],
+    [
+      withPeers({ ...PEER, publicIp: '192.168.100' }),
+      'peers[0].publicIp: "192.168.100" is not an IPv4 address like 192.0.2.1: expected four numbers from 0 to 255 with dots between them',
+    ],
+    [
+      withPeers({ ...PEER, publicIp: '0.0.0.0' }),
+      'peers[0].publicIp: "0.0.0.0" is not the address of one host, such as 192.168.100.2',
+    ],
+    [
+      withPeers({ ...PEER, publicIp: '224.0.0.5' }),
+      'peers[0].publicIp: "224.0.0.5" is not the address of one host, such as 192.168.100.2',
+    ],
+    [
+      withPeers({ ...PEER, port: '8285' }),
+      'peers[0].port: the string "8285" is not a UDP port from 1 to 65535',
+    ],
     [withPeers({ ...PEER, port: 0 }), 'peers[0].port: 0 is not a UDP port from 1 to 65535'],
     [withPeers({ ...PEER, port: 65_536 }), 'peers[0].port: 65536 is not a UDP port from 1 to 65535'],
     [withPeers({ ...PEER, port: -0.5 }), 'peers[0].port: -0.5 is not a UDP port from 1 to 65535'],
@@ -65,15 +98,25 @@ t.test('a problem names the field, the value and what is expected', async (t) =>
     [null, 'null is not an object like {"network": "10.1.0.0/16", "subnet": "10.1.1.0/24", "peers": []}'],
   ];
   for (const [value, problem] of rows) t.strictSame(problemsOf(value).slice(0, 1), [problem], problem);
+  t.end();
 });
 
-t.test('an unknown key is named, with the known one that it resembles', async (t) => {
+t.test('an unknown key is named, with the known one that it resembles', (t) => {
   const rows: [unknown, string][] = [
     [{ ...FILE, subnets: [] }, 'unknown key "subnets"; did you mean "subnet"?'],
-    [withPeers({ ...PEER, publicIP: '192.0.2.1' }), 'peers[0]: unknown key "publicIP"; did you mean "publicIp"?'],
-    [withPeers({ ...PEER, public_ip: '192.0.2.1' }), 'peers[0]: unknown key "public_ip"; did you mean "publicIp"?'],
+    [
+      withPeers({ ...PEER, publicIP: '192.0.2.1' }),
+      'peers[0]: unknown key "publicIP"; did you mean "publicIp"?',
+    ],
+    [
+      withPeers({ ...PEER, public_ip: '192.0.2.1' }),
+      'peers[0]: unknown key "public_ip"; did you mean "publicIp"?',
+    ],
     [withPeers({ ...PEER, prot: 8285 }), 'peers[0]: unknown key "prot"; did you mean "port"?'],
-    [withPeers({ ...PEER, comment: 'x' }), 'peers[0]: unknown key "comment"; known keys are subnet, publicIp, port'],
+    [
+      withPeers({ ...PEER, comment: 'x' }),
+      'peers[0]: unknown key "comment"; known keys are subnet, publicIp, port',
+    ],
     [{ ...FILE, mtu: 1400 }, 'unknown key "mtu"; known keys are network, subnet, peers'],
   ];
   for (const [value, problem] of rows) t.strictSame(problemsOf(value), [problem], problem);
@@ -82,44 +125,80 @@ t.test('an unknown key is named, with the known one that it resembles', async (t
     ['unknown key "__proto__"; known keys are network, subnet, peers'],
     '__proto__ is a key like another',
   );
+  t.end();
 });
 
-t.test('subnets lie inside the network and do not overlap', async (t) => {
+t.test('subnets lie inside the network and do not overlap', (t) => {
   const rows: [unknown, string[]][] = [
     [{ ...FILE, subnet: '10.2.1.0/24' }, ['subnet: 10.2.1.0/24 is not inside network 10.1.0.0/16']],
     [{ ...FILE, subnet: '10.0.0.0/8', peers: [] }, ['subnet: 10.0.0.0/8 is not inside network 10.1.0.0/16']],
-    [withPeers({ ...PEER, subnet: '10.2.2.0/24' }), ['peers[0].subnet: 10.2.2.0/24 is not inside network 10.1.0.0/16']],
-    [withPeers({ ...PEER, subnet: '10.1.1.0/24' }), ["peers[0].subnet: 10.1.1.0/24 is this host's own subnet"]],
-    [withPeers({ ...PEER, subnet: '10.1.1.128/25' }), ["peers[0].subnet: 10.1.1.128/25 overlaps this host's own subnet 10.1.1.0/24"]],
-    [withPeers({ ...PEER, subnet: '10.1.0.0/23' }), ["peers[0].subnet: 10.1.0.0/23 overlaps this host's own subnet 10.1.1.0/24"]],
-    [withPeers(PEER, { ...PEER, subnet: '10.1.3.0/24' }, PEER), ['peers[2].subnet: 10.1.2.0/24 is also peers[0].subnet']],
-    [withPeers({ ...PEER, subnet: '10.1.2.128/25' }, PEER), ['peers[1].subnet: 10.1.2.0/24 overlaps peers[0].subnet 10.1.2.128/25']],
     [
-      withPeers({ ...PEER, subnet: '10.1.4.0/22' }, { ...PEER, subnet: '10.1.7.0/24' }, { ...PEER, subnet: '10.1.5.0/24' }, { ...PEER, subnet: '10.1.8.0/24' }),
-      ['peers[1].subnet: 10.1.7.0/24 overlaps peers[0].subnet 10.1.4.0/22', 'peers[2].subnet: 10.1.5.0/24 overlaps peers[0].subnet 10.1.4.0/22'],
+      withPeers({ ...PEER, subnet: '10.2.2.0/24' }),
+      ['peers[0].subnet: 10.2.2.0/24 is not inside network 10.1.0.0/16'],
+    ],
+    [
+      withPeers({ ...PEER, subnet: '10.1.1.0/24' }),
+      ["peers[0].subnet: 10.1.1.0/24 is this host's own subnet"],
+    ],
+    [
+      withPeers({ ...PEER, subnet: '10.1.1.128/25' }),
+      ["peers[0].subnet: 10.1.1.128/25 overlaps this host's own subnet 10.1.1.0/24"],
+    ],
+    [
+      withPeers({ ...PEER, subnet: '10.1.0.0/23' }),
+      ["peers[0].subnet: 10.1.0.0/23 overlaps this host's own subnet 10.1.1.0/24"],
+    ],
+    [
+      withPeers(PEER, { ...PEER, subnet: '10.1.3.0/24' }, PEER),
+      ['peers[2].subnet: 10.1.2.0/24 is also peers[0].subnet'],
+    ],
+    [
+      withPeers({ ...PEER, subnet: '10.1.2.128/25' }, PEER),
+      ['peers[1].subnet: 10.1.2.0/24 overlaps peers[0].subnet 10.1.2.128/25'],
+    ],
+    [
+      withPeers(
+        { ...PEER, subnet: '10.1.4.0/22' },
+        { ...PEER, subnet: '10.1.7.0/24' },
+        { ...PEER, subnet: '10.1.5.0/24' },
+        { ...PEER, subnet: '10.1.8.0/24' },
+      ),
+      [
+        'peers[1].subnet: 10.1.7.0/24 overlaps peers[0].subnet 10.1.4.0/22',
+        'peers[2].subnet: 10.1.5.0/24 overlaps peers[0].subnet 10.1.4.0/22',
+      ],
     ],
   ];
   for (const [value, problems] of rows) t.strictSame(problemsOf(value), problems, problems.join('; '));
+  t.end();
 });
 
-t.test('addresses above 127 sort as unsigned', async (t) => {
+t.test('addresses above 127 sort as unsigned', (t) => {
   const file = { network: '0.0.0.0/0', subnet: '10.0.0.0/8' };
   const subnets = ['192.168.0.0/16', '127.0.0.0/8', '128.0.0.0/8', '192.168.7.0/24'];
   const peers = subnets.map((subnet) => ({ subnet, publicIp: '192.0.2.1' }));
-  t.strictSame(problemsOf({ ...file, peers }), ['peers[3].subnet: 192.168.7.0/24 overlaps peers[0].subnet 192.168.0.0/16']);
+  t.strictSame(problemsOf({ ...file, peers }), [
+    'peers[3].subnet: 192.168.7.0/24 overlaps peers[0].subnet 192.168.0.0/16',
+  ]);
+  t.end();
 });
 
-t.test('all problems are reported, of the fields and between them', async (t) => {
-  const value = { netwrok: '10.1.0.0/16', ...FILE, peers: [PEER, { ...PEER, port: 0 }, { ...PEER, subnet: 'x' }] };
+t.test('all problems are reported, of the fields and between them', (t) => {
+  const value = {
+    netwrok: '10.1.0.0/16',
+    ...FILE,
+    peers: [PEER, { ...PEER, port: 0 }, { ...PEER, subnet: 'x' }],
+  };
   t.strictSame(problemsOf(value), [
     'peers[1].port: 0 is not a UDP port from 1 to 65535',
     'peers[2].subnet: "x" is not an IPv4 prefix like 10.1.2.0/24: the length, as in "/24", is missing',
     'unknown key "netwrok"; did you mean "network"?',
     'peers[1].subnet: 10.1.2.0/24 is also peers[0].subnet',
   ]);
+  t.end();
 });
 
-t.test('the message is one line and stays short, however many problems there are', async (t) => {
+t.test('the message is one line and stays short, however many problems there are', (t) => {
   const peers = Array.from({ length: 1000 }, () => ({ subnet: '\n'.repeat(500), publicIp: '192.0.2.1' }));
   try {
     parseRoutesFile(JSON.stringify({ ...FILE, peers }));
@@ -128,9 +207,10 @@ t.test('the message is one line and stays short, however many problems there are
     t.match(error, { code: 'ERR_ROUTES_FILE', message: /^[^\n]{1,8000}; and 980 more problems$/ });
     t.equal((error as RoutesFileError).problems.length, 1000);
   }
+  t.end();
 });
 
-t.test('text that is not JSON is reported with line and column', async (t) => {
+t.test('text that is not JSON is reported with line and column', (t) => {
   const rows: [string, string][] = [
     ['', 'line 1, column 1: the file ends where a value is expected'],
     ['  \n ', 'line 2, column 2: the file ends where a value is expected'],
@@ -148,7 +228,10 @@ t.test('text that is not JSON is reported with line and column', async (t) => {
     ['[1.]', 'line 1, column 4: "]" where a digit is expected'],
     ['[1e+]', 'line 1, column 5: "]" where a digit is expected'],
     ['["abc', 'line 1, column 6: the file ends where the rest of a string and its closing quote is expected'],
-    ['["abc\n"]', 'line 1, column 6: the line ends where the rest of a string and its closing quote is expected'],
+    [
+      '["abc\n"]',
+      'line 1, column 6: the line ends where the rest of a string and its closing quote is expected',
+    ],
     ['["a\\x"]', 'line 1, column 4: "\\\\" where an escape like \\n, \\" or \\u00e9 is expected'],
     ['["a\\u12g4"]', 'line 1, column 4: "\\\\" where an escape like \\n, \\" or \\u00e9 is expected'],
     ['{} // note', 'line 1, column 4: "/" where the end of the file is expected'],
@@ -159,39 +242,55 @@ t.test('text that is not JSON is reported with line and column', async (t) => {
   for (const [text, problem] of rows) {
     t.strictSame(problemsOfText(text), [`not valid JSON at ${problem}`], JSON.stringify(text));
   }
+  t.end();
 });
 
-t.test('hostile JSON neither overflows the stack nor takes long', async (t) => {
+t.test('hostile JSON neither overflows the stack nor takes long', (t) => {
   const million = 1_000_000;
   t.match(problemsOfText('['.repeat(million)), [/line 1, column 1000001: the file ends/]);
   t.match(problemsOfText('{"a":'.repeat(million)), [/the file ends where a value/]);
   t.match(problemsOfText(`["${'x'.repeat(million)}", oops]`), [/column 1000006: "o"/]);
   t.match(problemsOfText(`[${' '.repeat(million)}${'9'.repeat(million)}.]`), [/a digit is expected/]);
-  t.match(problemsOf(withPeers({ ...PEER, ['k'.repeat(million)]: 1 })), [/^peers\[0\]: unknown key "k{60}\.\.\."/]);
+  t.match(problemsOf(withPeers({ ...PEER, ['k'.repeat(million)]: 1 })), [
+    /^peers\[0\]: unknown key "k{60}\.\.\."/,
+  ]);
+  t.end();
 });
 
-t.test(`the fault finder agrees with JSON.parse on what is JSON (TEST_SEED=${TEST_SEED})`, async (t) => {
+t.test(`the fault finder agrees with JSON.parse on what is JSON (TEST_SEED=${TEST_SEED})`, (t) => {
   let faults = 0;
   fc.assert(
-    fc.property(fc.json({ maxDepth: 4 }), fc.nat(), fc.nat(3), fc.constantFrom(...'{}[]",:\\0-e.u \n'), (json, at, kind, extra) => {
-      const cut = json.length === 0 ? 0 : at % json.length;
-      const edits = [json, json.slice(0, cut), json.slice(0, cut) + json.slice(cut + 1), json.slice(0, cut) + extra + json.slice(cut)];
-      const text = edits[kind]!;
-      let sound = true;
-      try {
-        JSON.parse(text);
-      } catch {
-        sound = false;
-        faults++;
-      }
-      return (findJsonFault(text) === undefined) === sound;
-    }),
+    fc.property(
+      fc.json({ maxDepth: 4 }),
+      fc.nat(),
+      fc.nat(3),
+      fc.constantFrom(...'{}[]",:\\0-e.u \n'),
+      (json, at, kind, extra) => {
+        const cut = json.length === 0 ? 0 : at % json.length;
+        const edits = [
+          json,
+          json.slice(0, cut),
+          json.slice(0, cut) + json.slice(cut + 1),
+          json.slice(0, cut) + extra + json.slice(cut),
+        ];
+        const text = edits[kind]!;
+        let sound = true;
+        try {
+          JSON.parse(text);
+        } catch {
+          sound = false;
+          faults++;
+        }
+        return (findJsonFault(text) === undefined) === sound;
+      },
+    ),
     { seed: TEST_SEED, numRuns: 5000 },
   );
   t.ok(faults > 500, `${faults} of 5000 texts were not JSON`);
+  t.end();
 });
 
-t.test('near names are found by spelling, not by wishful thinking', async (t) => {
+t.test('near names are found by spelling, not by wishful thinking', (t) => {
   const known = ['network', 'subnet', 'peers', 'port'];
   const rows: [string, string | undefined][] = [
     ['Network', 'network'],
@@ -206,9 +305,10 @@ t.test('near names are found by spelling, not by wishful thinking', async (t) =>
     ['n'.repeat(100), undefined],
   ];
   for (const [name, near] of rows) t.equal(nearName(name, known), near, JSON.stringify(name));
+  t.end();
 });
 
-t.test('65,536 peers are accepted, and one fault among them is found', async (t) => {
+t.test('65,536 peers are accepted, and one fault among them is found', (t) => {
   const peers = Array.from({ length: 65_536 }, (_, i) => ({
     subnet: `11.${(i >> 8) & 255}.${i & 255}.0/24`,
     publicIp: `192.168.${(i >> 8) & 255}.${i & 255}`,
@@ -217,4 +317,5 @@ t.test('65,536 peers are accepted, and one fault among them is found', async (t)
   t.equal(parseRoutesFile(JSON.stringify(file)).peers.length, 65_536);
   peers[60_000]!.subnet = '11.0.7.128/25';
   t.strictSame(problemsOf(file), ['peers[60000].subnet: 11.0.7.128/25 overlaps peers[7].subnet 11.0.7.0/24']);
+  t.end();
 });

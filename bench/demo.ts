@@ -1,0 +1,101 @@
+/**
+ * `npm run demo`: two hosts, two pods and two `selvage run` in private network namespaces of this machine; what goes
+ * through them, what they count, and how they compare with kernel VXLAN and plain routing.
+ */
+import { existsSync, readdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+import { messageOf } from '../src/errors.js';
+import { Lab } from '../test/netns/lab.js';
+import { endedBySignal } from '../test/netns/open_labs.js';
+import { ensurePackages, LAB_PACKAGES } from '../test/netns/packages.js';
+import { ensurePrivileges } from '../test/netns/privileges.js';
+import { SELVAGE_MAIN } from '../test/netns/selvage.js';
+import { compare } from './demo/compare.js';
+import { walkThrough } from './demo/walk.js';
+
+const ROUNDS = 2;
+const PATHS = 3;
+/** Seconds a path takes besides its loads: start, first ping, pings, iperf3's own start and end. */
+const PATH_SECONDS = 2.5;
+const FIXED_SECONDS = 6;
+const DEFAULT_SECONDS = 3;
+const MOST_SECONDS = 60;
+
+const HELP = `Usage: npm run demo [-- OPTIONS]
+
+Two hosts and two pods in network namespaces, joined by two "selvage run": pings, a TCP transfer and a UDP flood
+between the pods, the path drawn with its counters, and a table beside kernel VXLAN and plain routing.
+Nothing on this machine is changed, and everything is removed at the end, also after Ctrl-C.
+
+  --seconds N   length of each load, 1 to ${MOST_SECONDS} [${DEFAULT_SECONDS}]
+  --help        print this and exit
+
+Needs root, or a kernel that lets ordinary users make user namespaces; and /dev/net/tun. As root it installs the
+Debian packages it misses: iperf3, iproute2, iputils-ping, util-linux.
+Exit codes: 0 done, 1 failed, 2 wrong arguments.`;
+
+class UsageError extends Error {}
+
+/** The length of each load, or undefined when only help was asked for. @throws UsageError */
+function secondsFrom(args: string[]): number | undefined {
+  const options = { help: { type: 'boolean' }, seconds: { type: 'string' } } as const;
+  let values: { help?: boolean; seconds?: string };
+  try {
+    ({ values } = parseArgs({ args, options }));
+  } catch (error) {
+    throw new UsageError(messageOf(error), { cause: error });
+  }
+  if (values.help === true) return undefined;
+  const seconds = Number(values.seconds ?? DEFAULT_SECONDS);
+  if (!Number.isInteger(seconds) || seconds < 1 || seconds > MOST_SECONDS) {
+    throw new UsageError(`--seconds: ${values.seconds} is not a whole number from 1 to ${MOST_SECONDS}`);
+  }
+  return seconds;
+}
+
+/** @throws Error when `npm install` has not left the daemon and the addon */
+function requireBuild(): void {
+  const root = fileURLToPath(new URL('../../', import.meta.url));
+  const addon = ['build/Release', 'build/Debug', `prebuilds/linux-${process.arch}`].some(
+    (folder) =>
+      existsSync(root + folder) && readdirSync(root + folder).some((name) => name.endsWith('.node')),
+  );
+  if (!addon || !existsSync(SELVAGE_MAIN))
+    throw new Error('selvage is not built here: run npm install first');
+}
+
+function estimatedSeconds(seconds: number): number {
+  return FIXED_SECONDS + 2 * seconds + ROUNDS * PATHS * (PATH_SECONDS + 2 * seconds);
+}
+
+async function demo(seconds: number): Promise<void> {
+  requireBuild();
+  ensurePackages(['iperf3', ...LAB_PACKAGES]);
+  await ensurePrivileges();
+  console.log(
+    `selvage demo: two hosts, two pods, in network namespaces of this machine; about ${estimatedSeconds(seconds)} s\n`,
+  );
+  const lab = await Lab.create();
+  try {
+    console.log('From pod to pod through selvage');
+    await walkThrough(lab, seconds);
+    console.log(`\nBeside the kernel's own paths: each ${ROUNDS} times in turn, ${seconds} s a load`);
+    const table = await compare(lab, ROUNDS, seconds);
+    console.log(`\n${table.join('\n')}`);
+  } finally {
+    await lab.close();
+  }
+  console.log('\nEvery namespace has been removed.');
+}
+
+try {
+  const seconds = secondsFrom(process.argv.slice(2));
+  if (seconds === undefined) console.log(HELP);
+  else await demo(seconds);
+} catch (error) {
+  if (endedBySignal()) console.error('\ninterrupted: removing the namespaces');
+  else console.error(`\ndemo: ${messageOf(error)}`);
+  process.exitCode = error instanceof UsageError ? 2 : 1;
+}

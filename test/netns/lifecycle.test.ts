@@ -1,0 +1,84 @@
+/**
+ * The life of a forwarder inside another program: crashes, exits, leaks. Each rule runs a scenario of
+ * `lifecycle_scenarios.ts` as a process of its own in a network namespace.
+ */
+import { fileURLToPath } from 'node:url';
+
+import t from 'tap';
+
+import { Lab } from './lab.js';
+import { ensurePackages, LAB_PACKAGES } from './packages.js';
+import { ensurePrivileges } from './privileges.js';
+
+const SCENARIOS = fileURLToPath(new URL('./lifecycle_scenarios.js', import.meta.url));
+const EXAMPLE = fileURLToPath(new URL('../../../examples/embed.mjs', import.meta.url));
+
+ensurePackages(LAB_PACKAGES);
+await ensurePrivileges();
+const lab = await Lab.create();
+t.teardown(() => lab.close());
+
+async function runScenario(name: string): Promise<Record<string, unknown>> {
+  const { stdout } = await lab.host(1).exec(process.execPath, [SCENARIOS, name], { timeoutSeconds: 60 });
+  return JSON.parse(stdout.trim().split('\n').at(-1)!) as Record<string, unknown>;
+}
+
+t.test('two forwarders in one process carry frames both ways, and one outlives the other', async (t) => {
+  const result = await runScenario('embedded-twice');
+  t.same(result.both, [true, true]);
+  t.equal(result.afterFirstClosed, true);
+  t.equal(result.lanes, 2);
+  const [peer] = result.peers as { address: string; framesOut: number; framesIn: number }[];
+  t.equal(peer?.address, '127.0.0.2');
+  t.ok(peer!.framesOut > 0 && peer!.framesIn > 0, 'the peer is counted in both directions');
+});
+
+t.test('a lane whose thread dies is started again, by the newest routes', async (t) => {
+  t.same(await runScenario('crash'), {
+    before: true,
+    bothDown: true,
+    settled: true,
+    after: true,
+    restarts: [1, 1],
+    observedNewest: true,
+  });
+});
+
+t.test('closing twice is closing once, and the device is gone', async (t) => {
+  t.same(await runScenario('double-close'), { closed: 1, devices: [] });
+});
+
+t.test('no descriptor leaks, over whole lives and failed starts', async (t) => {
+  t.same(await runScenario('fd-leak'), {
+    leaked: 0,
+    failures: ['EADDRINUSE', 'EBUSY', 'ERR_OPTION'],
+    devices: [],
+  });
+});
+
+t.test('process.exit() ends a process whose lanes sleep', async (t) => {
+  const { stdout, code } = await lab
+    .host(1)
+    .exec(process.execPath, [SCENARIOS, 'exit'], { timeoutSeconds: 20, mayFail: true });
+  t.same(JSON.parse(stdout), { exiting: true });
+  t.equal(code, 7);
+});
+
+t.test('an uncaught error ends a process whose lanes sleep', async (t) => {
+  const { stdout, stderr, code } = await lab
+    .host(1)
+    .exec(process.execPath, [SCENARIOS, 'throw'], { timeoutSeconds: 20, mayFail: true });
+  t.same(JSON.parse(stdout), { throwing: true });
+  t.match(stderr, 'nobody catches this');
+  t.equal(code, 1);
+});
+
+t.test('65,536 routes are published under way', async (t) => {
+  t.same(await runScenario('many-routes'), { works: true, count: 65_537, observed: true });
+});
+
+t.test('the example of the README runs', async (t) => {
+  const { stdout } = await lab.host(1).exec(process.execPath, [EXAMPLE], { timeoutSeconds: 30 });
+  t.match(stdout, /forwarding on example0/);
+  t.match(stdout, /closed/);
+});

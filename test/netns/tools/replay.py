@@ -1,0 +1,69 @@
+"""Sends what a file holds, byte for byte.
+
+    replay.py datagrams FILE ADDRESS PORT   each record as the payload of a UDP datagram to there
+    replay.py frames    FILE INTERFACE      each record as an outgoing frame of the interface, past the IP stack
+
+The file is a sequence of records: length (4 bytes, big-endian), segment size (2 bytes), then the bytes. A segment size
+above 0 makes a record of datagrams leave as one superframe (UDP_SEGMENT) that is cut into datagrams of that size.
+Prints one line of JSON: records sent, and what the kernel refused, by errno name.
+"""
+
+import collections
+import errno
+import json
+import socket
+import struct
+import sys
+
+BUFFER_BYTES = 4 << 20
+SOL_UDP = 17
+UDP_SEGMENT = 103
+PACE = 64
+"""Records between two pauses, so that a queue of some hundred frames holds what a slow reader has not taken yet."""
+
+
+def records(path):
+    with open(path, 'rb') as file:
+        while header := file.read(6):
+            length, segment = struct.unpack('>IH', header)
+            yield file.read(length), segment
+
+
+def send_all(path, send_one):
+    refused = collections.Counter()
+    sent = 0
+    for data, segment in records(path):
+        try:
+            send_one(data, segment)
+            sent += 1
+        except OSError as error:
+            refused[errno.errorcode.get(error.errno, str(error.errno))] += 1
+    print(json.dumps({'sent': sent, 'refused': refused}), flush=True)
+
+
+def datagrams(path, address, port):
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
+    target = (address, int(port))
+
+    def send_one(data, segment):
+        if segment:
+            sock.sendmsg([data], [(SOL_UDP, UDP_SEGMENT, struct.pack('=H', segment))], 0, target)
+        else:
+            sock.sendto(data, target)
+
+    send_all(path, send_one)
+
+
+def frames(path, interface):
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
+
+    def send_one(data, _segment):
+        ipv6 = len(data) > 0 and data[0] >> 4 == 6
+        sock.sendto(data, (interface, 0x86DD if ipv6 else 0x0800))
+
+    send_all(path, send_one)
+
+
+globals()[sys.argv[1]](*sys.argv[2:])
