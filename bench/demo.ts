@@ -70,6 +70,11 @@ function estimatedSeconds(seconds: number): number {
   return FIXED_SECONDS + 2 * seconds + ROUNDS * PATHS * (PATH_SECONDS + 2 * seconds);
 }
 
+/** The lab itself sees to the rest. */
+function sayInterrupted(): void {
+  console.error('\ninterrupted: removing every namespace');
+}
+
 async function demo(seconds: number): Promise<void> {
   requireBuild();
   ensurePackages(['iperf3', ...LAB_PACKAGES]);
@@ -78,6 +83,7 @@ async function demo(seconds: number): Promise<void> {
     `selvage demo: two hosts, two pods, in network namespaces of this machine; about ${estimatedSeconds(seconds)} s\n`,
   );
   const lab = await Lab.create();
+  process.on('SIGINT', sayInterrupted);
   try {
     console.log('From pod to pod through selvage');
     await walkThrough(lab, seconds);
@@ -86,16 +92,18 @@ async function demo(seconds: number): Promise<void> {
     console.log(`\n${table.join('\n')}`);
   } finally {
     await lab.close();
+    process.off('SIGINT', sayInterrupted);
   }
   console.log('\nEvery namespace has been removed.');
 }
 
+process.stdout.on('error', () => process.exit(1)); // whoever read our output has gone; the lab goes too
 try {
   const seconds = secondsFrom(process.argv.slice(2));
   if (seconds === undefined) console.log(HELP);
   else await demo(seconds);
 } catch (error) {
-  if (endedBySignal()) console.error('\ninterrupted: removing the namespaces');
-  else console.error(`\ndemo: ${messageOf(error)}`);
+  const nextLine = process.stdout.isTTY ? '\n' : ''; // below a bar that was being drawn
+  if (!endedBySignal()) console.error(`${nextLine}demo: ${messageOf(error)}`);
   process.exitCode = error instanceof UsageError ? 2 : 1;
 }

@@ -63,12 +63,12 @@ async function load(lab: Lab, row: Row, seconds: number, progress: Progress): Pr
   const { gbitPerSecond } = await tcp(lab, {
     seconds,
     progressPerSecond: progress.perSecond,
-    onProgress: (now) => progress.show(now.elapsedSeconds, `TCP ${bitRate(now.bitsPerSecond)}`),
+    onProgress: (now) => progress.show(now.elapsedSeconds, `TCP ${bitRate(now.perSecond)}`),
   });
   const { packetsPerSecond } = await udpFlood(lab, {
     seconds,
     progressPerSecond: progress.perSecond,
-    onProgress: (now) => progress.show(seconds + now.elapsedSeconds, `UDP ${count(now.packetsPerSecond)} /s`),
+    onProgress: (now) => progress.show(seconds + now.elapsedSeconds, `UDP ${count(now.perSecond)} /s`),
   });
   row.roundTripMillis.push(p50Millis);
   row.gbitPerSecond.push(gbitPerSecond);

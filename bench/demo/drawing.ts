@@ -2,41 +2,56 @@ import type { ForwarderStats } from '../../src/index.js';
 import type { Lab } from '../../test/netns/lab.js';
 import { count } from './format.js';
 
+/** Width of one host. */
 const COLUMNS = 46;
+/** Between the hosts. */
+const GAP = 2;
 const BLANK_CELL = cell('', '', '');
 
 /**
  * Draws the way from pod to pod, with the daemons' counters where they were counted.
  *
  * @param stats of the lab's two hosts, taken when nothing moves
+ * @param socketFull per pod, datagrams that came so far but found the socket of their program full
  */
-export function drawPath(lab: Lab, stats: readonly [ForwarderStats, ForwarderStats]): string[] {
+export function drawPath(
+  lab: Lab,
+  stats: readonly [ForwarderStats, ForwarderStats],
+  socketFull: readonly [number, number],
+): string[] {
   const drops = stats.map(dropCells);
   const rows = Math.max(...drops.map((cells) => cells.length));
-  const [left = [], right = []] = stats.map((each, i) =>
-    drawHost(lab, i, each, padded(drops[i] ?? [], rows)),
-  );
+  const [left = [], right = []] = stats.map((each, i) => [
+    ...drawPod(lab, i, socketFull[i] ?? 0),
+    ...drawHost(lab, i, each, padded(drops[i] ?? [], rows)),
+  ]);
   const [one, two] = [lab.host(0), lab.host(1)];
+  const wire = ` ${one.underlay} ${one.publicIp} `.padEnd(COLUMNS + GAP - 1, '- ');
   return [
-    ...left.map((line, i) => `${line.padEnd(COLUMNS)}  ${right[i] ?? ''}`.trimEnd()),
-    `     |${'|'.padStart(COLUMNS + 2)}`,
-    `    ${one.underlay} ${one.publicIp} ${'- UDP '.repeat(12).slice(0, COLUMNS - 21)}- ${two.underlay} ${two.publicIp}`,
+    ...left.map((line, i) => `${line.padEnd(COLUMNS + GAP)}${right[i] ?? ''}`.trimEnd()),
+    `   ${wire} ${two.underlay} ${two.publicIp}`,
     '',
     between('host1 -> host2', stats[0], stats[1]),
     between('host2 -> host1', stats[1], stats[0]),
   ];
 }
 
-/** One host from its pod down to the underlay. */
+/** A pod and the bridge that joins it to its host. */
+function drawPod(lab: Lab, index: number, socketFull: number): string[] {
+  const pod = lab.pod(index);
+  return [
+    `    ${pod.label} ${pod.address}${socketFull > 0 ? `  socket full ${count(socketFull)}` : ''}`,
+    '     |',
+    `    cni0 ${lab.host(index).bridgeIp}`,
+    '     |',
+  ];
+}
+
+/** One daemon, from its TUN device down to its UDP socket. */
 function drawHost(lab: Lab, index: number, stats: ForwarderStats, drops: readonly string[]): string[] {
   const { outbound, inbound, kernel, device, socket } = stats;
-  const [host, pod] = [lab.host(index), lab.pod(index)];
   return [
-    `    ${pod.label} ${pod.address}`,
-    '     |',
-    `    cni0 ${host.bridgeIp}`,
-    '     |',
-    edge(` ${host.label}: selvage run `),
+    edge(` ${lab.host(index).label}: selvage run `),
     cell(device.name, 'read', count(outbound.framesReceived)),
     cell('', 'written', count(inbound.framesSent)),
     cell('', 'queue full', count(kernel.tunQueueOverflow)),
@@ -45,6 +60,7 @@ function drawHost(lab: Lab, index: number, stats: ForwarderStats, drops: readonl
     cell('', 'received', count(inbound.framesReceived)),
     cell('', 'buffer full', count(kernel.udpReceiveOverflow)),
     edge(''),
+    '     |',
   ];
 }
 
@@ -63,11 +79,12 @@ function padded(cells: readonly string[], rows: number): string[] {
 }
 
 function edge(title: string): string {
-  return `  +--${title.padEnd(COLUMNS - 7, '-')}+`;
+  return `  +--${title.padEnd(COLUMNS - 6, '-')}+`;
 }
 
 function cell(where: string, what: string, number: string): string {
-  return `  | ${where.padEnd(10)}${what.padEnd(18)}${number.padStart(COLUMNS - 35)}   |`;
+  const text = where.padEnd(10) + what.padEnd(18);
+  return `  | ${text}${number.padStart(COLUMNS - text.length - 6)} |`;
 }
 
 /** What the two sockets of one direction agree on. */

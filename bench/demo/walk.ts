@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../../src/errors.js';
 import type { ForwarderStats } from '../../src/index.js';
 import { tail } from '../../test/netns/child.js';
-import type { Lab } from '../../test/netns/lab.js';
+import type { Lab, LabPod } from '../../test/netns/lab.js';
 import { ping, tcp, udpFlood } from '../../test/netns/loads.js';
 import type { SelvageDaemon } from '../../test/netns/selvage.js';
 import { drawPath } from './drawing.js';
@@ -26,13 +26,11 @@ export async function walkThrough(lab: Lab, seconds: number): Promise<void> {
   try {
     const { device } = await daemons[0].stats();
     await lab.setPodMtu(device.mtuBytes);
-    console.log(
-      `  two daemons are running; ${device.name} and the pods have an MTU of ${device.mtuBytes} bytes\n`,
-    );
+    console.log(`  two daemons run; ${device.name} and the pods have an MTU of ${device.mtuBytes} bytes\n`);
     await loads(lab, seconds);
-    console.log(
-      `\nWhat they counted, in wire-sized frames\n\n${drawPath(lab, await quietStats(daemons)).join('\n')}`,
-    );
+    const pods = [await socketFull(lab.pod(0)), await socketFull(lab.pod(1))] as const;
+    const drawing = drawPath(lab, await quietStats(daemons), pods);
+    console.log(`\nWhat they counted, in wire-sized frames\n\n${drawing.join('\n')}`);
   } catch (error) {
     const logs = daemons.map(({ child }) => `${child.title}\n${tail(child.stderr, 40)}`);
     throw new Error(`${messageOf(error)}\n${logs.join('\n')}`, { cause: error });
@@ -55,7 +53,7 @@ async function loads(lab: Lab, seconds: number): Promise<void> {
   const stream = await tcp(lab, {
     seconds,
     progressPerSecond: transfer.perSecond,
-    onProgress: (now) => transfer.show(now.elapsedSeconds, bitRate(now.bitsPerSecond)),
+    onProgress: (now) => transfer.show(now.elapsedSeconds, bitRate(now.perSecond)),
   });
   transfer.done(
     `${bytes(stream.bytes)} in ${stream.seconds.toFixed(1)} s, ${bitRate(stream.gbitPerSecond * 1e9)}`,
@@ -65,12 +63,18 @@ async function loads(lab: Lab, seconds: number): Promise<void> {
   const datagrams = await udpFlood(lab, {
     seconds,
     progressPerSecond: flood.perSecond,
-    onProgress: (now) => flood.show(now.elapsedSeconds, `${count(now.packetsPerSecond)} datagrams/s`),
+    onProgress: (now) => flood.show(now.elapsedSeconds, `${count(now.perSecond)} datagrams/s`),
   });
   const loss = `${(datagrams.lossRatio * 100).toFixed(0)} % of ${count(datagrams.sent)} lost`;
-  flood.done(
-    `${count(datagrams.packetsPerSecond)} datagrams of 64 bytes a second delivered; the flood's surplus, ${loss}`,
-  );
+  flood.done(`${count(datagrams.packetsPerSecond)} datagrams of 64 bytes a second delivered, ${loss}`);
+}
+
+/** UDP datagrams that found the socket of their program in the pod full. See proc_pid_net(5), snmp RcvbufErrors. */
+async function socketFull(pod: LabPod): Promise<number> {
+  const { stdout } = await pod.exec('cat', ['/proc/net/snmp']);
+  const [names, values] = stdout.split('\n').filter((line) => line.startsWith('Udp:'));
+  const column = names?.split(' ').indexOf('RcvbufErrors') ?? -1;
+  return Number(values?.split(' ')[column] ?? 0);
 }
 
 /** Counters once the queues have run dry: two readings alike. */

@@ -5,8 +5,11 @@
  * |------------------|----------------|---------|-----------------------------------------------------------------|
  * | `STOP`           | main           | lanes   | stored before the wake signal; 1 ends the lane, never goes back  |
  * | `GENERATION`     | main           | lanes   | stored after the table was posted to the lane's port            |
- * | observed, a lane | that lane      | main    | stored once the lane forwards by that generation; 0: not running |
+ * | observed, a lane | that lane, and main once its thread has ended | main | stored once the lane forwards by that generation; `NOT_RUNNING` before and after |
  */
+/** In place of a generation: the lane does not run. */
+export const NOT_RUNNING = 0;
+
 const LINE_WORDS = 16;
 const STOP = 0;
 const GENERATION = LINE_WORDS;
@@ -48,7 +51,7 @@ export class ControlWords {
     Atomics.store(this.#words, OBSERVED + lane * LINE_WORDS, generation);
   }
 
-  /** The generation a lane forwards by, 0 while it is not running. */
+  /** The generation a lane forwards by, or {@link NOT_RUNNING}. */
   observed(lane: number): number {
     return Atomics.load(this.#words, OBSERVED + lane * LINE_WORDS);
   }

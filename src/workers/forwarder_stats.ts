@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { formatIpv4 } from '../prefix.js';
 import type { RouteSet } from '../routing/route_set.js';
 import type { TunDevice } from '../tun/open_tun.js';
-import type { ControlWords } from './control_words.js';
+import { type ControlWords, NOT_RUNNING } from './control_words.js';
 import {
   type CountersSnapshot,
   type LaneCounters,
@@ -129,7 +129,7 @@ export function collectStats(sources: StatsSources): ForwarderStats {
 function laneStats(sources: StatsSources, counters: LaneCounters, lane: number): LaneStats {
   const generation = sources.control.observed(lane);
   const { restarts } = sources.supervisors[lane]!;
-  return { lane, running: generation !== 0, restarts, generation, ...readCounters(counters) };
+  return { lane, running: generation !== NOT_RUNNING, restarts, generation, ...readCounters(counters) };
 }
 
 function peerStats({ routeSet, baselines }: StatsSources): PeerStats[] {

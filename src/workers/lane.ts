@@ -97,7 +97,6 @@ export class Lane {
 
   /** Gives the memory back. */
   detach(): void {
-    this.#control.observe(this.#task.lane, 0);
     native.detachLane(this.#handle);
   }
 

@@ -4,6 +4,7 @@ import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import type { Piscina } from 'piscina';
 
 import { messageOf, SelvageError } from '../errors.js';
+import { ControlWords, NOT_RUNNING } from './control_words.js';
 import type { LaneTask } from './lane_task.js';
 
 /** The part of a task that stays the same when its lane is started again. */
@@ -106,6 +107,8 @@ export class LaneSupervisor {
     } catch (thrown) {
       return thrown instanceof Error ? thrown : new SelvageError('ERR_LANE_DIED', messageOf(thrown));
     } finally {
+      // A thread that was killed could not say itself that it forwards no more.
+      new ControlWords(this.#settings.control).observe(this.#settings.lane, NOT_RUNNING);
       this.#tables = undefined;
       port1.close();
     }

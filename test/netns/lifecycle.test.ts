@@ -37,7 +37,6 @@ t.test('a lane whose thread dies is started again, by the newest routes', async 
   t.same(await runScenario('crash'), {
     before: true,
     bothDown: true,
-    settled: true,
     after: true,
     restarts: [1, 1],
     observedNewest: true,

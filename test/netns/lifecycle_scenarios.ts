@@ -105,7 +105,8 @@ async function until(condition: () => boolean): Promise<boolean> {
 }
 
 const openDescriptors = (): number => readdirSync('/proc/self/fd').length;
-const devices = (): string[] => readdirSync('/proc/self/net/dev_snmp6').filter((name) => name.startsWith('sv'));
+const devices = (): string[] =>
+  readdirSync('/proc/self/net/dev_snmp6').filter((name) => name.startsWith('sv'));
 
 const SCENARIOS: Record<string, () => Promise<unknown>> = {
   /** Two forwarders in one process, each with traffic in both directions; one closes, the other goes on. */
@@ -135,13 +136,13 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     await Promise.all(workers.map((worker) => worker.terminate()));
     const bothDown = await until(() => down.length === 2);
     forwarder.routes.set({ prefix: '10.81.3.0/24', nextHop: '127.0.0.3' });
-    const settled = await until(() => forwarder.stats().lanes.every((lane) => lane.running));
+    await forwarder.settled();
     const after = await outboundWorks(farEnd, 1);
     const { lanes, routes } = forwarder.stats();
     await forwarder.close();
     farEnd.close();
     const observedNewest = lanes.every((lane) => lane.generation === routes.generation);
-    return { before, bothDown, settled, after, restarts: lanes.map((lane) => lane.restarts), observedNewest };
+    return { before, bothDown, after, restarts: lanes.map((lane) => lane.restarts), observedNewest };
   },
 
   /** close() can be called any number of times, at once and later, and leaves nothing. */
@@ -162,16 +163,22 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     const blocker = await open(1);
     const failures: string[] = [];
     for (let i = 0; i < 8; i++) {
-      await createForwarder(options(1)).catch((error: Error) => failures.push((error as { code?: string }).code ?? ''));
-      await createForwarder(options(3, { network: '127.0.0.0/8', subnet: '127.9.0.0/16', mtuBytes: 70_000 })).catch(
-        (error: Error) => failures.push((error as { code?: string }).code ?? ''),
+      await createForwarder(options(1)).catch((error: Error) =>
+        failures.push((error as { code?: string }).code ?? ''),
       );
+      await createForwarder(
+        options(3, { network: '127.0.0.0/8', subnet: '127.9.0.0/16', mtuBytes: 70_000 }),
+      ).catch((error: Error) => failures.push((error as { code?: string }).code ?? ''));
       await createForwarder(options(4, { port: blocker.port })).catch((error: Error) =>
         failures.push((error as { code?: string }).code ?? ''),
       );
     }
     await blocker.close();
-    return { leaked: openDescriptors() - before, failures: [...new Set(failures)].sort(), devices: devices() };
+    return {
+      leaked: openDescriptors() - before,
+      failures: [...new Set(failures)].sort(),
+      devices: devices(),
+    };
   },
 
   /** process.exit() while a lane sleeps in a native call. */

@@ -9,12 +9,13 @@ export interface LoadEnds {
   readonly to?: LabPod;
 }
 
-/** What passes the second pod's `eth0`, counted by its kernel. */
 export interface LoadProgress {
   readonly elapsedSeconds: number;
-  /** Since the last report. Superframes count once. */
-  readonly packetsPerSecond: number;
-  readonly bitsPerSecond: number;
+  /**
+   * Rate since the last report. TCP: bits that passed the second pod's `eth0`, headers included. UDP: datagrams that
+   * its kernel handed to the receiver.
+   */
+  readonly perSecond: number;
 }
 
 export interface LoadOptions extends LoadEnds {
@@ -160,7 +161,7 @@ function endsOf(lab: Lab, { from, to }: LoadEnds): { from: LabPod; to: LabPod } 
 async function iperf3(lab: Lab, args: readonly string[], options: LoadOptions): Promise<IperfReport> {
   const { from, to } = endsOf(lab, options);
   const server = await startServer(to);
-  const stopProgress = reportProgress(server.pid, args.includes('-R') ? 'sent' : 'received', options);
+  const stopProgress = reportProgress(server.pid, args, options);
   try {
     const where = ['-c', to.address, '-p', String(IPERF_PORT), '-t', String(options.seconds), '-J'];
     const client = from.spawn('iperf3', [...where, ...args]);
@@ -206,35 +207,45 @@ async function startServer(pod: LabPod): Promise<Child> {
   throw new Error(`${server.title}: does not listen\n${tail(server.stdout + server.stderr)}`);
 }
 
-/** Reports from the interface counters of the pod that process `pid` lives in: iperf3's JSON comes only at the end. */
-function reportProgress(pid: number, direction: 'received' | 'sent', options: LoadOptions): () => void {
+/** Reports from the counters of the pod that process `pid` lives in: iperf3's JSON comes only at the end. */
+function reportProgress(pid: number, args: readonly string[], options: LoadOptions): () => void {
   const { onProgress, progressPerSecond = 1 } = options;
   if (onProgress === undefined) return () => {};
+  const read = (): number => {
+    if (args.includes('-u')) return readDatagramsReceived(pid);
+    return readInterfaceBytes(pid, args.includes('-R') ? 'sent' : 'received') * 8;
+  };
   const started = performance.now();
   let lastTime = started;
-  let last = readCounters(pid, direction);
+  let last = read();
   const timer = setInterval(() => {
     const now = performance.now();
-    const counters = readCounters(pid, direction);
-    const seconds = (now - lastTime) / 1000;
+    const total = read();
+    if (total < last) return; // the server has just gone
     onProgress({
       elapsedSeconds: (now - started) / 1000,
-      packetsPerSecond: (counters.packets - last.packets) / seconds,
-      bitsPerSecond: ((counters.bytes - last.bytes) * 8) / seconds,
+      perSecond: (total - last) / ((now - lastTime) / 1000),
     });
-    [lastTime, last] = [now, counters];
+    [lastTime, last] = [now, total];
   }, 1000 / progressPerSecond);
   return () => clearInterval(timer);
 }
 
-/** Counters of `eth0` in the network namespace of `pid`; zeros when the process has gone. See proc_pid_net(5). */
-function readCounters(pid: number, direction: 'received' | 'sent'): { packets: number; bytes: number } {
+/** Bytes that `eth0` has carried in the network namespace of `pid`. @see proc_pid_net(5), dev */
+function readInterfaceBytes(pid: number, direction: 'received' | 'sent'): number {
+  const fields = /^\s*eth0:(.*)$/m.exec(readProc(pid, 'net/dev'))?.[1]?.trim().split(/\s+/);
+  return Number(fields?.[direction === 'received' ? 0 : 8] ?? 0);
+}
+
+/** UDP datagrams that sockets in the network namespace of `pid` have taken. @see RFC 4113, udpInDatagrams */
+function readDatagramsReceived(pid: number): number {
+  return Number(/^Udp: (\d+)/m.exec(readProc(pid, 'net/snmp'))?.[1] ?? 0);
+}
+
+function readProc(pid: number, name: string): string {
   try {
-    const line = /^\s*eth0:(.*)$/m.exec(readFileSync(`/proc/${pid}/net/dev`, 'utf8'))?.[1] ?? '';
-    const fields = line.trim().split(/\s+/).map(Number);
-    const first = direction === 'received' ? 0 : 8;
-    return { bytes: fields[first] ?? 0, packets: fields[first + 1] ?? 0 };
+    return readFileSync(`/proc/${pid}/${name}`, 'utf8');
   } catch {
-    return { packets: 0, bytes: 0 };
+    return ''; // the process has gone
   }
 }

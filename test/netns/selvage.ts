@@ -34,7 +34,8 @@ export interface LogLine {
   readonly [key: string]: unknown;
 }
 
-const READY_SECONDS = 15;
+/** Node and its workers start slowly on a busy machine. */
+const READY_SECONDS = 30;
 const STATS_SECONDS = 5;
 
 /** A running `selvage run`, its log and its routes file. */

@@ -30,7 +30,11 @@ export function referenceOutbound(row: ReferenceRow, routes: ReferenceRoutes, mt
   return `to ${nextHop}`;
 }
 
-export function referenceInbound(row: ReferenceRow, routes: ReferenceRoutes, mode: 'strict' | 'peer' | 'off'): Verdict {
+export function referenceInbound(
+  row: ReferenceRow,
+  routes: ReferenceRoutes,
+  mode: 'strict' | 'peer' | 'off',
+): Verdict {
   const unsound = soundness(row);
   if (unsound !== 'sound') return unsound;
   const header = IPV4_LAYOUT.decode(Buffer.from(row.frame));

@@ -80,6 +80,7 @@ inline Bytes pseudoHeader(const Packet& packet, size_t transportBytes) {
 
 inline Bytes buildTransport(const Packet& packet) {
   Bytes out;
+  out.reserve(60 + packet.payload.size());
   put16(out, packet.sourcePort);
   put16(out, packet.destinationPort);
   if (packet.tcp) {
@@ -101,6 +102,7 @@ inline Bytes buildTransport(const Packet& packet) {
 
 inline Bytes buildIpv4(const Packet& packet, size_t transportBytes) {
   Bytes out;
+  out.reserve(60 + transportBytes);
   put8(out, static_cast<unsigned>(0x40 | (20 + packet.ipOptions.size()) / 4));
   put8(out, packet.trafficClass);
   put16(out, static_cast<unsigned>(ipHeaderBytes(packet) + transportBytes) & 0xffff);
@@ -118,6 +120,7 @@ inline Bytes buildIpv4(const Packet& packet, size_t transportBytes) {
 
 inline Bytes buildIpv6(const Packet& packet, size_t transportBytes) {
   Bytes out;
+  out.reserve(60 + transportBytes);
   put32(out, 6u << 28 | static_cast<uint32_t>(packet.trafficClass) << 20 | packet.flowLabel);
   put16(out, static_cast<unsigned>(8 * packet.extensions.size() + transportBytes) & 0xffff);
   const unsigned protocol = packet.tcp ? 6 : 17;

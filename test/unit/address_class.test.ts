@@ -15,7 +15,15 @@ const rows: readonly {
 }[] = [
   {
     name: 'unicast passes',
-    addresses: ['1.0.0.0', '10.1.2.3', '126.255.255.255', '128.0.0.0', '169.253.255.255', '169.255.0.0', '223.255.255.255'],
+    addresses: [
+      '1.0.0.0',
+      '10.1.2.3',
+      '126.255.255.255',
+      '128.0.0.0',
+      '169.253.255.255',
+      '169.255.0.0',
+      '223.255.255.255',
+    ],
     asSource: 0,
     asDestination: 0,
   },
@@ -58,7 +66,7 @@ const rows: readonly {
 ];
 
 for (const { name, addresses, asSource, asDestination } of rows) {
-  t.test(name, async (t) => {
+  t.test(name, (t) => {
     for (const text of addresses) {
       const address = parseIpv4(text);
       t.equal(classifyAddresses(address, HOST), -asSource, `${text} as a source`);
@@ -66,9 +74,11 @@ for (const { name, addresses, asSource, asDestination } of rows) {
       t.equal(isRoutableUnicast(address), asSource === 0, `${text} as a host`);
       t.equal(isGroupAddress(address), asDestination === notUnicast, `${text} as a group`);
     }
+    t.end();
   });
 }
 
-t.test('a martian source is named before the destination', async (t) => {
+t.test('a martian source is named before the destination', (t) => {
   t.equal(classifyAddresses(parseIpv4('127.0.0.1'), parseIpv4('224.0.0.1')), -martian);
+  t.end();
 });

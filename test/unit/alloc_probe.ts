@@ -39,7 +39,11 @@ function mixedRows(source: string, destination: string): Row[] {
   const rows: Row[] = [];
   const forwarded = { source, destination };
   for (let i = 0; i < 24; i++) rows.push({ frame: innerFrame({ ...forwarded, identification: i }) });
-  rows.push({ frame: innerFrame({ ...forwarded, payload: new Uint8Array(4000) }), segments: 3, wireBytes: 1400 });
+  rows.push({
+    frame: innerFrame({ ...forwarded, payload: new Uint8Array(4000) }),
+    segments: 3,
+    wireBytes: 1400,
+  });
   rows.push({ frame: innerFrame({ ...forwarded, options: new Uint8Array(8).fill(1) }) });
   rows.push({ frame: innerFrame({ ...forwarded, ttl: 1 }) });
   rows.push({ frame: innerFrame({ ...forwarded, payload: new Uint8Array(2000) }) });

@@ -31,7 +31,10 @@ const routes: ReferenceRoutes = {
 const address = fc.oneof(
   { weight: 6, arbitrary: fc.constantFrom('10.1.1.2', '10.1.2.2', '10.1.3.3', '10.1.4.4') },
   { weight: 1, arbitrary: fc.ipV4() },
-  { weight: 1, arbitrary: fc.constantFrom('127.0.0.1', '0.0.0.0', '224.0.0.1', '255.255.255.255', '169.254.1.1') },
+  {
+    weight: 1,
+    arbitrary: fc.constantFrom('127.0.0.1', '0.0.0.0', '224.0.0.1', '255.255.255.255', '169.254.1.1'),
+  },
 );
 
 const frame = fc.oneof(
@@ -44,7 +47,10 @@ const frame = fc.oneof(
         destination: address,
         ttl: fc.oneof({ weight: 3, arbitrary: fc.constant(64) }, { weight: 1, arbitrary: fc.nat(2) }),
         protocol: fc.constantFrom(1, 6, 17),
-        fragment: fc.oneof({ weight: 5, arbitrary: fc.constantFrom(0, 0x4000) }, { weight: 1, arbitrary: fc.nat(0xffff) }),
+        fragment: fc.oneof(
+          { weight: 5, arbitrary: fc.constantFrom(0, 0x4000) },
+          { weight: 1, arbitrary: fc.nat(0xffff) },
+        ),
         options: fc.oneof(
           { weight: 5, arbitrary: fc.constant(new Uint8Array(0)) },
           { weight: 1, arbitrary: fc.constant(new Uint8Array(40).fill(1)) },
@@ -75,7 +81,9 @@ const row: fc.Arbitrary<ReferenceRow> = fc
   }));
 
 /** Wire-sized frames of a row that a send lost; made from numbers so that a counterexample can shrink. */
-const losses = fc.option(fc.array(fc.tuple(fc.nat(50), fc.constantFrom('EAGAIN', 'EPERM', 'EIO'))), { nil: undefined });
+const losses = fc.option(fc.array(fc.tuple(fc.nat(50), fc.constantFrom('EAGAIN', 'EPERM', 'EIO'))), {
+  nil: undefined,
+});
 
 type Loss = readonly (readonly [number, 'EAGAIN' | 'EPERM' | 'EIO'])[];
 
@@ -109,34 +117,49 @@ const wireFrames = (rows: readonly ReferenceRow[]): number =>
 
 const bursts = fc.array(fc.tuple(fc.array(row, { maxLength: 12 }), losses), { minLength: 1, maxLength: 3 });
 
-t.test(`outbound: every verdict is that of the rules one by one, no frame is lost count of (TEST_SEED=${TEST_SEED})`, async (t) => {
-  const seen = new Set<Verdict>();
-  fc.assert(
-    fc.property(bursts, (sequence) => {
-      const lane = sampleLane({ answerRows: 4 });
-      for (const [rows, loss] of sequence) {
-        const burst = burstOf(rows);
-        decideOutbound(burst, rows.length, lane);
-        rows.forEach((spec, i) => {
-          const expected = referenceOutbound(spec, routes, MTU_BYTES);
-          seen.add(expected);
-          assert.equal(verdictOf(burst.fate[i]!, lane, OUTBOUND), expected);
-        });
-        countOutboundSent(burst, rows.length, lane, loseSome(burst, rows.length, loss));
-        finishAnswers(lane, OUTBOUND, false);
-      }
-      const { outbound } = snapshotOf(lane);
-      assertConserved(outbound, sequence.reduce((sum, [rows]) => sum + wireFrames(rows), 0));
-    }),
-    { seed: TEST_SEED, numRuns: 1500 },
-  );
-  for (const verdict of ['noRoute', 'localDestination', 'ttlExceeded', 'tooBig', 'martian', 'badGso', 'to 192.0.2.3']) {
-    t.ok(seen.has(verdict as Verdict), `${verdict} was reached`);
-  }
-});
+t.test(
+  `outbound: every verdict is that of the rules one by one, no frame is lost count of (TEST_SEED=${TEST_SEED})`,
+  (t) => {
+    const seen = new Set<Verdict>();
+    fc.assert(
+      fc.property(bursts, (sequence) => {
+        const lane = sampleLane({ answerRows: 4 });
+        for (const [rows, loss] of sequence) {
+          const burst = burstOf(rows);
+          decideOutbound(burst, rows.length, lane);
+          rows.forEach((spec, i) => {
+            const expected = referenceOutbound(spec, routes, MTU_BYTES);
+            seen.add(expected);
+            assert.equal(verdictOf(burst.fate[i]!, lane, OUTBOUND), expected);
+          });
+          countOutboundSent(burst, rows.length, lane, loseSome(burst, rows.length, loss));
+          finishAnswers(lane, OUTBOUND, false);
+        }
+        const { outbound } = snapshotOf(lane);
+        assertConserved(
+          outbound,
+          sequence.reduce((sum, [rows]) => sum + wireFrames(rows), 0),
+        );
+      }),
+      { seed: TEST_SEED, numRuns: 1500 },
+    );
+    for (const verdict of [
+      'noRoute',
+      'localDestination',
+      'ttlExceeded',
+      'tooBig',
+      'martian',
+      'badGso',
+      'to 192.0.2.3',
+    ]) {
+      t.ok(seen.has(verdict as Verdict), `${verdict} was reached`);
+    }
+    t.end();
+  },
+);
 
 for (const mode of ['strict', 'peer', 'off'] as const) {
-  t.test(`inbound, ${mode}: every verdict is that of the rules one by one (TEST_SEED=${TEST_SEED})`, async (t) => {
+  t.test(`inbound, ${mode}: every verdict is that of the rules one by one (TEST_SEED=${TEST_SEED})`, (t) => {
     const seen = new Set<Verdict>();
     fc.assert(
       fc.property(bursts, (sequence) => {
@@ -153,7 +176,10 @@ for (const mode of ['strict', 'peer', 'off'] as const) {
           finishAnswers(lane, INBOUND, false);
         }
         const { inbound } = snapshotOf(lane);
-        assertConserved(inbound, sequence.reduce((sum, [rows]) => sum + wireFrames(rows), 0));
+        assertConserved(
+          inbound,
+          sequence.reduce((sum, [rows]) => sum + wireFrames(rows), 0),
+        );
       }),
       { seed: TEST_SEED, numRuns: 1000 },
     );
@@ -161,5 +187,6 @@ for (const mode of ['strict', 'peer', 'off'] as const) {
     if (mode !== 'off') reachable.push('unknownPeer');
     if (mode === 'strict') reachable.push('spoofedSource');
     for (const verdict of reachable) t.ok(seen.has(verdict as Verdict), `${verdict} was reached`);
+    t.end();
   });
 }

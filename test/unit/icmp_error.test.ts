@@ -24,21 +24,37 @@ const rules: readonly { rule: string; spec: InnerFrame; answered: boolean }[] = 
   { rule: 'an echo is answered', spec: icmp(8), answered: true },
   { rule: 'an echo reply is answered', spec: icmp(0), answered: true },
   { rule: 'a timestamp request is answered', spec: icmp(13), answered: true },
-  { rule: 'an echo behind options is answered', spec: { ...icmp(8), options: new Uint8Array(12).fill(3) }, answered: true },
+  {
+    rule: 'an echo behind options is answered',
+    spec: { ...icmp(8), options: new Uint8Array(12).fill(3) },
+    answered: true,
+  },
   { rule: 'destination unreachable is not answered', spec: icmp(3), answered: false },
   { rule: 'source quench is not answered', spec: icmp(4), answered: false },
   { rule: 'a redirect is not answered', spec: icmp(5), answered: false },
   { rule: 'time exceeded is not answered', spec: icmp(11), answered: false },
   { rule: 'a parameter problem is not answered', spec: icmp(12), answered: false },
-  { rule: 'an error behind options is not answered', spec: { ...icmp(11), options: new Uint8Array(4).fill(8) }, answered: false },
+  {
+    rule: 'an error behind options is not answered',
+    spec: { ...icmp(11), options: new Uint8Array(4).fill(8) },
+    answered: false,
+  },
   { rule: 'an ICMP message of unknown type is not answered', spec: icmp(200), answered: false },
-  { rule: 'an ICMP message without a type is not answered', spec: { protocol: 1, payload: new Uint8Array(0) }, answered: false },
+  {
+    rule: 'an ICMP message without a type is not answered',
+    spec: { protocol: 1, payload: new Uint8Array(0) },
+    answered: false,
+  },
   { rule: 'a first fragment is answered', spec: { fragment: 0x2000 }, answered: true },
   { rule: 'a later fragment is not answered', spec: { fragment: 0x2001 }, answered: false },
   { rule: 'the last fragment is not answered', spec: { fragment: 0x00b9 }, answered: false },
   { rule: "don't-fragment is no fragment", spec: { fragment: 0x4000 }, answered: true },
   { rule: 'multicast is not answered', spec: { destination: '224.0.0.1' }, answered: false },
-  { rule: 'the limited broadcast is not answered', spec: { destination: '255.255.255.255' }, answered: false },
+  {
+    rule: 'the limited broadcast is not answered',
+    spec: { destination: '255.255.255.255' },
+    answered: false,
+  },
   { rule: 'source 0.0.0.0 is not answered', spec: { source: '0.0.0.0' }, answered: false },
   { rule: 'a loopback source is not answered', spec: { source: '127.0.0.1' }, answered: false },
   { rule: 'a multicast source is not answered', spec: { source: '239.1.1.1' }, answered: false },
@@ -47,8 +63,9 @@ const rules: readonly { rule: string; spec: InnerFrame; answered: boolean }[] = 
 ];
 
 for (const { rule, spec, answered } of rules) {
-  t.test(rule, async (t) => {
+  t.test(rule, (t) => {
     t.equal(answers(innerFrame(spec)), answered);
+    t.end();
   });
 }
 
@@ -62,20 +79,33 @@ interface AnswerSpec {
 }
 
 /** Writes an answer into memory that is not clean, and checks that nothing before or behind it was touched. */
-function answerTo({ frame, quotable = frame.length, type = 3, code = 0, mtu = 0, at = 7 }: AnswerSpec): Uint8Array {
+function answerTo({
+  frame,
+  quotable = frame.length,
+  type = 3,
+  code = 0,
+  mtu = 0,
+  at = 7,
+}: AnswerSpec): Uint8Array {
   const slab = new Uint8Array(at + frame.length);
   slab.set(frame, at);
   const before = slab.slice();
   const out = new Uint8Array(700).fill(0x5a);
   const outAt = 64;
   const bytes = writeIcmpError(out, outAt, slab, at, quotable, type, code, mtu, parseIpv4('10.1.1.0'));
-  assert.ok(out.subarray(0, outAt).every((byte) => byte === 0x5a), 'nothing before the answer');
-  assert.ok(out.subarray(outAt + bytes).every((byte) => byte === 0x5a), 'nothing behind the answer');
+  assert.ok(
+    out.subarray(0, outAt).every((byte) => byte === 0x5a),
+    'nothing before the answer',
+  );
+  assert.ok(
+    out.subarray(outAt + bytes).every((byte) => byte === 0x5a),
+    'nothing behind the answer',
+  );
   assert.deepEqual(slab, before, 'the frame is as it was');
   return out.slice(outAt, outAt + bytes);
 }
 
-t.test('an answer is a whole packet from us to the source', async (t) => {
+t.test('an answer is a whole packet from us to the source', (t) => {
   const frame = innerFrame({ source: '10.1.1.7', payload: new Uint8Array(50).fill(9) });
   const answer = answerTo({ frame, type: 11, code: 0 });
   t.same(decodeIpv4(answer), {
@@ -94,40 +124,46 @@ t.test('an answer is a whole packet from us to the source', async (t) => {
   t.match(decodeIcmp(answer), { type: 11, code: 0, unused: 0, nextHopMtu: 0 });
   t.equal(referenceChecksum(answer.slice(20)), 0, 'ICMP checksum');
   t.same(answer.slice(28), frame, 'the whole frame is quoted');
+  t.end();
 });
 
-t.test('fragmentation needed carries the MTU of the next hop', async (t) => {
+t.test('fragmentation needed carries the MTU of the next hop', (t) => {
   const answer = answerTo({ frame: innerFrame(), type: 3, code: 4, mtu: 1472 });
   t.match(decodeIcmp(answer), { type: 3, code: 4, unused: 0, nextHopMtu: 1472 });
+  t.end();
 });
 
-t.test('the quotation is cut so that the answer has 576 bytes', async (t) => {
+t.test('the quotation is cut so that the answer has 576 bytes', (t) => {
   for (const payload of [527, 528, 529, 1452, 65_515]) {
     const frame = innerFrame({ payload: new Uint8Array(payload).fill(payload) });
     const answer = answerTo({ frame });
     t.equal(answer.length, Math.min(28 + frame.length, ICMP_ERROR_MAX_BYTES));
     t.same(answer.slice(28), frame.slice(0, answer.length - 28));
   }
+  t.end();
 });
 
-t.test('bytes beyond the total length are not quoted', async (t) => {
+t.test('bytes beyond the total length are not quoted', (t) => {
   const frame = innerFrame({ payload: new Uint8Array(40), totalBytes: 30 });
   t.same(answerTo({ frame }).slice(28), frame.slice(0, 30));
+  t.end();
 });
 
-t.test('no more is quoted than the caller allows', async (t) => {
+t.test('no more is quoted than the caller allows', (t) => {
   const frame = innerFrame({ payload: new Uint8Array(5000) });
   t.same(answerTo({ frame, quotable: 120 }).slice(28), frame.slice(0, 120));
+  t.end();
 });
 
-t.test('options are quoted, not copied into the header of the answer', async (t) => {
+t.test('options are quoted, not copied into the header of the answer', (t) => {
   const frame = innerFrame({ options: Uint8Array.of(7, 7, 4, 0, 0, 0, 0, 0) });
   const answer = answerTo({ frame });
   t.equal(answer[0], 0x45);
   t.same(answer.slice(28), frame);
+  t.end();
 });
 
-t.test(`any frame gives a packet with right checksums and a true quotation (TEST_SEED=${TEST_SEED})`, async (t) => {
+t.test(`any frame gives a packet with right checksums and a true quotation (TEST_SEED=${TEST_SEED})`, (t) => {
   const frames = fc.record({
     payload: fc.uint8Array({ maxLength: 700 }),
     options: fc.nat(10).map((words) => new Uint8Array(words * 4).fill(1)),
@@ -149,4 +185,5 @@ t.test(`any frame gives a packet with right checksums and a true quotation (TEST
     { seed: TEST_SEED, numRuns: 500 },
   );
   t.pass('no counterexample');
+  t.end();
 });

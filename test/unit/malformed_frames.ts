@@ -29,7 +29,11 @@ export const MALFORMED_FRAMES: readonly MalformedFrame[] = [
   { rule: 'one byte short of a header', frame: sound.slice(0, 19), reason: 'truncated' },
   { rule: 'a header without the payload it announces', frame: sound.slice(0, 20), reason: 'truncated' },
   { rule: 'one byte short of its total length', frame: sound.slice(0, -1), reason: 'truncated' },
-  { rule: 'total length 65,535 in a small frame', frame: innerFrame({ totalBytes: 65_535 }), reason: 'truncated' },
+  {
+    rule: 'total length 65,535 in a small frame',
+    frame: innerFrame({ totalBytes: 65_535 }),
+    reason: 'truncated',
+  },
   {
     rule: 'options, and one byte short of the total length',
     frame: innerFrame({ options: optionsOfLength(8), payload: new Uint8Array(9) }).slice(0, -1),
@@ -59,15 +63,18 @@ export const MALFORMED_FRAMES: readonly MalformedFrame[] = [
     frame: changed(innerFrame({ options: optionsOfLength(4) }), 21, 0x44),
     reason: 'badChecksum',
   },
-  ...[8, 40, 70, 100, 130, 159].map(
-    (bit): MalformedFrame => ({
-      rule: `bit ${bit} of the header flipped`,
-      frame: flippedBit(sound, bit),
-      reason: 'badChecksum',
-    }),
-  ),
+  ...[8, 40, 70, 100, 130, 159].map((bit): MalformedFrame => ({
+    rule: `bit ${bit} of the header flipped`,
+    frame: flippedBit(sound, bit),
+    reason: 'badChecksum',
+  })),
   { rule: 'gso fields that lie', frame: sound, segments: 0, reason: 'badGso' },
-  { rule: 'gso fields that lie, about garbage', frame: Uint8Array.of(1, 2, 3), segments: 0, reason: 'badGso' },
+  {
+    rule: 'gso fields that lie, about garbage',
+    frame: Uint8Array.of(1, 2, 3),
+    segments: 0,
+    reason: 'badGso',
+  },
   {
     rule: 'a superframe longer than its total length',
     frame: innerFrame({ payload: new Uint8Array(3000), totalBytes: 1500 }),
@@ -104,5 +111,9 @@ export const MALFORMED_FRAMES: readonly MalformedFrame[] = [
   { rule: 'destination link-local', frame: innerFrame({ destination: '169.254.9.9' }), reason: 'martian' },
   { rule: 'destination class E', frame: innerFrame({ destination: '250.0.0.1' }), reason: 'martian' },
   { rule: 'destination multicast', frame: innerFrame({ destination: '224.0.0.251' }), reason: 'notUnicast' },
-  { rule: 'destination broadcast', frame: innerFrame({ destination: '255.255.255.255' }), reason: 'notUnicast' },
+  {
+    rule: 'destination broadcast',
+    frame: innerFrame({ destination: '255.255.255.255' }),
+    reason: 'notUnicast',
+  },
 ];

@@ -10,7 +10,7 @@ import * as ipv4 from '../../src/encap/ipv4_header.js';
 import * as vnet from '../../src/tun/vnet_header.js';
 import { TEST_SEED } from './test_seed.js';
 
-t.test('offsets are those of the standards', async (t) => {
+t.test('offsets are those of the standards', (t) => {
   t.same(
     [
       ipv4.IPV4_OFFSET_VERSION_IHL,
@@ -53,16 +53,18 @@ t.test('offsets are those of the standards', async (t) => {
     [0, 1, 2, 4, 6, 8, 10],
     'virtio-net, Linux include/uapi/linux/virtio_net.h',
   );
+  t.end();
 });
 
-t.test('a field that a layout does not have is refused when a header file loads', async (t) => {
+t.test('a field that a layout does not have is refused when a header file loads', (t) => {
   t.throws(() => fieldOffset(ipv4.IPV4_LAYOUT, 'flowLabel' as 'ttl'), /no field flowLabel/);
+  t.end();
 });
 
 /** Any bytes, at any place in memory. */
 const bytesAnywhere = fc.tuple(fc.uint8Array({ minLength: 40, maxLength: 40 }), fc.nat(20));
 
-t.test(`accessors read what the layouts decode, on any bytes (TEST_SEED=${TEST_SEED})`, async (t) => {
+t.test(`accessors read what the layouts decode, on any bytes (TEST_SEED=${TEST_SEED})`, (t) => {
   fc.assert(
     fc.property(bytesAnywhere, ([bytes, at]) => {
       const fields = ipv4.IPV4_LAYOUT.decode(Buffer.from(bytes), at);
@@ -86,9 +88,10 @@ t.test(`accessors read what the layouts decode, on any bytes (TEST_SEED=${TEST_S
     { seed: TEST_SEED, numRuns: 50 },
   );
   t.pass('no counterexample');
+  t.end();
 });
 
-t.test(`a virtio-net header is written as the layout encodes it (TEST_SEED=${TEST_SEED})`, async (t) => {
+t.test(`a virtio-net header is written as the layout encodes it (TEST_SEED=${TEST_SEED})`, (t) => {
   fc.assert(
     fc.property(bytesAnywhere, ([bytes, at]) => {
       const header = vnet.VNET_LAYOUT.decode(Buffer.from(bytes), at);
@@ -101,9 +104,11 @@ t.test(`a virtio-net header is written as the layout encodes it (TEST_SEED=${TES
     { seed: TEST_SEED, numRuns: 50 },
   );
   t.pass('no counterexample');
+  t.end();
 });
 
-t.test('a query may be answered with an error, an error or an unknown type may not', async (t) => {
+t.test('a query may be answered with an error, an error or an unknown type may not', (t) => {
   const queries = Array.from({ length: 256 }, (_, type) => type).filter(icmp.isIcmpQuery);
   t.same(queries, [0, 8, 9, 10, 13, 14, 15, 16, 17, 18]);
+  t.end();
 });

@@ -18,8 +18,6 @@ import sys
 BUFFER_BYTES = 4 << 20
 SOL_UDP = 17
 UDP_SEGMENT = 103
-PACE = 64
-"""Records between two pauses, so that a queue of some hundred frames holds what a slow reader has not taken yet."""
 
 
 def records(path):

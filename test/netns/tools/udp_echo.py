@@ -13,7 +13,8 @@ import random
 import socket
 import sys
 
-IN_FLIGHT = 16
+IN_FLIGHT = 8
+BUFFER_BYTES = 1 << 20
 PATIENCE_SECONDS = 5
 IP_MTU_DISCOVER = 10
 IP_PMTUDISC_DO = 2
@@ -22,6 +23,7 @@ IP_PMTUDISC_DO = 2
 def bound(address, port):
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
     if address:
         sock.bind((address, int(port)))
     return sock
