@@ -42,7 +42,7 @@ export function environmentLines(environment: Environment): string[] {
   return [
     `commit        ${commit}`,
     `processor     ${cpu}, ${environment.cpus} cores, frequency governor ${governor}`,
-    `kernel, node  ${kernel}, ${node}`,
+    `system        Linux ${kernel}, Node ${node}`,
     `load average  ${loadAverage.toFixed(2)} at the start, ${startedAt}`,
   ];
 }

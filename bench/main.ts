@@ -2,6 +2,7 @@
  * `npm run bench`: micro-benchmarks, the comparison with other paths, the soak. See `--help`.
  */
 import { messageOf, SelvageError } from '../src/errors.js';
+import { endedBySignal } from '../test/netns/open_labs.js';
 import { ensurePrivileges } from '../test/netns/privileges.js';
 import { busyWarning, environmentLines, readEnvironment } from './environment.js';
 import { runMicro } from './micro/main.js';
@@ -53,6 +54,6 @@ try {
   process.exitCode = await main();
 } catch (error) {
   const usage = error instanceof SelvageError && error.code === 'ERR_USAGE';
-  process.stderr.write(`bench: ${messageOf(error)}${usage ? ' (see --help)' : ''}\n`);
+  if (!endedBySignal()) process.stderr.write(`bench: ${messageOf(error)}${usage ? ' (see --help)' : ''}\n`);
   process.exitCode = usage ? EXIT_USAGE : EXIT_INCOMPLETE;
 }

@@ -3,6 +3,7 @@
  */
 import { type CliOption, formatOptions, integerOption, readOptions } from '../src/cli/option_table.js';
 import { messageOf, SelvageError } from '../src/errors.js';
+import { endedBySignal } from '../test/netns/open_labs.js';
 import { ensurePackages, LAB_PACKAGES } from '../test/netns/packages.js';
 import { ensurePrivileges } from '../test/netns/privileges.js';
 import { busyWarning, environmentLines, readEnvironment } from './environment.js';
@@ -85,6 +86,6 @@ try {
   await main();
 } catch (error) {
   const usage = error instanceof SelvageError && error.code === 'ERR_USAGE';
-  process.stderr.write(`profile: ${messageOf(error)}${usage ? ' (see --help)' : ''}\n`);
+  if (!endedBySignal()) process.stderr.write(`profile: ${messageOf(error)}${usage ? ' (see --help)' : ''}\n`);
   process.exitCode = usage ? EXIT_USAGE : EXIT_FAILED;
 }

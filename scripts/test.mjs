@@ -12,32 +12,40 @@ import { ensurePrivileges } from '../dist/test/netns/privileges.js';
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const FUZZ_SECONDS = process.env.FUZZ_SECONDS ?? '15';
 
+const PACKAGES = {
+  native: ['g++', 'clang', 'g++-aarch64-linux-gnu', 'qemu-user'],
+  unit: [],
+  netns: [...LAB_PACKAGES, 'iperf3', 'ethtool', 'traceroute', 'tcpdump', 'openvpn', 'python3'],
+};
+
 const GROUPS = {
   native: async () => {
-    ensurePackages(['g++', 'clang', 'g++-aarch64-linux-gnu', 'qemu-user']);
     await ensureFuzzer();
     return [
       ['native tests under ASan and UBSan', await runTap('bash', ['test/native/run.sh'])],
       ['native tests for arm64 under qemu', await runTap('bash', ['test/native/run.sh', '--arm64'])],
-      [`fuzzing, ${FUZZ_SECONDS} s each`, await runTap('bash', ['test/native/run.sh', '--fuzz', FUZZ_SECONDS])],
+      [
+        `fuzzing, ${FUZZ_SECONDS} s each`,
+        await runTap('bash', ['test/native/run.sh', '--fuzz', FUZZ_SECONDS]),
+      ],
     ];
   },
   unit: async () => [['unit', await runTapFiles('unit')]],
-  netns: async () => {
-    ensurePackages([...LAB_PACKAGES, 'iperf3', 'ethtool', 'traceroute', 'tcpdump', 'openvpn', 'python3']);
-    await ensurePrivileges();
-    return [['netns', await runTapFiles('netns')]];
-  },
+  netns: async () => [['netns', await runTapFiles('netns')]],
 };
 
 /** libFuzzer is in a package of clang's own version, which Debian's clang only recommends. */
 async function ensureFuzzer() {
-  const probe = ['-c', 'echo "extern \\"C\\" int LLVMFuzzerTestOneInput(const char*, unsigned long) { return 0; }"' +
-    ' | clang++ -fsanitize=fuzzer -x c++ - -o /dev/null 2>/dev/null'];
+  const probe = [
+    '-c',
+    'echo "extern \\"C\\" int LLVMFuzzerTestOneInput(const char*, unsigned long) { return 0; }"' +
+      ' | clang++ -fsanitize=fuzzer -x c++ - -o /dev/null 2>/dev/null',
+  ];
   if (await succeeds('sh', probe)) return;
   const version = execFileSync('clang++', ['-dumpversion'], { encoding: 'utf8' }).split('.')[0];
   const install = `apt-get install -y -qq --no-install-recommends libclang-rt-${version}-dev`;
-  if (process.getuid() === 0 && (await succeeds('sh', ['-c', install])) && (await succeeds('sh', probe))) return;
+  if (process.getuid() === 0 && (await succeeds('sh', ['-c', install])) && (await succeeds('sh', probe)))
+    return;
   throw new Error(`libFuzzer is not installed: as root, run ${install}`);
 }
 
@@ -81,7 +89,8 @@ function countLine(line, counts) {
     else if (point[1] === 'ok') counts.passed++;
     else counts.failed++;
   }
-  if (/^(not ok|ok|# Subtest| {4}(not ok|# Subtest))/.test(line) || /^\s*not ok/.test(line)) console.log(line);
+  if (/^(not ok|ok|# Subtest| {4}(not ok|# Subtest))/.test(line) || /^\s*not ok/.test(line))
+    console.log(line);
   else if (/# SKIP/i.test(line) || counts.failed > 0) console.log(line);
 }
 
@@ -102,22 +111,26 @@ async function runTapFiles(folder) {
 function run(command, args) {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, { cwd: ROOT, stdio: ['ignore', 'ignore', 'inherit'] });
-    child.on('close', (code) => (code === 0 ? resolve() : reject(new Error(`${command} ended with ${code}`))));
+    child.on('close', (code) =>
+      code === 0 ? resolve() : reject(new Error(`${command} ended with ${code}`)),
+    );
   });
 }
 
-const chosen = process.argv.slice(2);
-const unknown = chosen.find((name) => !(name in GROUPS));
+const asked = process.argv.slice(2);
+const unknown = asked.find((name) => !(name in GROUPS));
 if (unknown !== undefined) {
   console.error(`there is no group '${unknown}': the groups are ${Object.keys(GROUPS).join(', ')}`);
   process.exit(2);
 }
+const chosen = asked.length > 0 ? asked : Object.keys(GROUPS);
+ensurePackages(chosen.flatMap((name) => PACKAGES[name])); // before the next step: root of a user namespace cannot install
+if (chosen.includes('netns')) await ensurePrivileges(); // without root, all of this runs again in a user namespace
 const total = { passed: 0, failed: 0, skipped: 0 };
-for (const [name, group] of Object.entries(GROUPS)) {
-  if (chosen.length > 0 && !chosen.includes(name)) continue;
+for (const name of chosen) {
   const startedAt = Date.now();
   console.log(`\n=== ${name}`);
-  for (const [title, counts] of await group()) {
+  for (const [title, counts] of await GROUPS[name]()) {
     for (const key of Object.keys(total)) total[key] += counts[key];
     console.log(`--- ${title}: ${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
   }

@@ -27,7 +27,7 @@ export async function walkThrough(lab: Lab, seconds: number): Promise<void> {
     const { device } = await daemons[0].stats();
     await lab.setPodMtu(device.mtuBytes);
     console.log(`  two daemons run; ${device.name} and the pods have an MTU of ${device.mtuBytes} bytes\n`);
-    await loads(lab, seconds);
+    await Promise.race([loads(lab, seconds), anyEnd(daemons)]);
     const pods = [await socketFull(lab.pod(0)), await socketFull(lab.pod(1))] as const;
     const drawing = drawPath(lab, await quietStats(daemons), pods);
     console.log(`\nWhat they counted, in wire-sized frames\n\n${drawing.join('\n')}`);
@@ -41,6 +41,15 @@ export async function walkThrough(lab: Lab, seconds: number): Promise<void> {
       `selvage run ended with code ${ends.map(({ code }) => code).join(' and ')} after SIGTERM`,
     );
   }
+}
+
+/** Rejects when a daemon ends, which under load it must not. */
+function anyEnd(daemons: readonly SelvageDaemon[]): Promise<never> {
+  const ends = daemons.map(async ({ child }): Promise<never> => {
+    const { code, signal } = await child.exited;
+    throw new Error(`${child.title}: ended under load (${signal ?? `code ${code}`})`);
+  });
+  return Promise.race(ends);
 }
 
 async function loads(lab: Lab, seconds: number): Promise<void> {

@@ -1,4 +1,5 @@
 import { messageOf } from '../../src/errors.js';
+import { endedBySignal } from '../../test/netns/open_labs.js';
 import type { BenchPath } from './bench_path.js';
 import { LOADS, type LoadName, type Matrix, type Step, stepsOf } from './matrix.js';
 import { measure, type Measurement } from './measure.js';
@@ -16,7 +17,11 @@ export interface MatrixOutcome {
   readonly failures: readonly Failure[];
 }
 
-/** Measures everything, one thing at a time. A failed measurement is reported, its path set up anew, and the rest goes on. */
+/**
+ * Measures everything, one thing at a time. A failed measurement is reported, its path set up anew, and the rest goes on.
+ *
+ * @throws Error when a signal is ending this process: labs are then being removed
+ */
 export async function runMatrix(
   matrix: Matrix,
   paths: readonly BenchPath[],
@@ -39,7 +44,8 @@ export async function runMatrix(
       for (const [load, value] of values) results.add(step.scenario, step.path, load, value);
       progress.end(describe(values, measurement));
     } catch (error) {
-      failures.push({ step, reason: messageOf(error) });
+      if (endedBySignal()) throw error;
+      failures.push({ step, reason: `${messageOf(error)}\n${path.overlay.output()}`.trimEnd() });
       progress.end(`FAILED: ${messageOf(error).split('\n')[0]}`);
       await recover(path, step, failures);
     }

@@ -75,7 +75,6 @@ async function underLoad(
       const turnSeconds = Math.max(1, Math.min(TURN_SECONDS, Math.round(seconds - elapsed())));
       activity = await oneTurn(lab, turn, turnSeconds);
     }
-    sample();
   } finally {
     clearInterval(timer);
   }

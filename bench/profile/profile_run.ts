@@ -1,5 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { Lab } from '../../test/netns/lab.js';
@@ -43,11 +42,14 @@ export interface ProfileOptions {
  */
 export async function profileRun(options: ProfileOptions): Promise<ProfiledRun> {
   const { scenario, streams, seconds, intervalMicros } = options;
-  const directory = mkdtempSync(join(tmpdir(), 'selvage-profile-'));
   const lab = await Lab.create();
   try {
     await lab.offload(scenario);
-    const nodeArgs = ['--cpu-prof', `--cpu-prof-dir=${directory}`, `--cpu-prof-interval=${intervalMicros}`];
+    const nodeArgs = [
+      '--cpu-prof',
+      `--cpu-prof-dir=${lab.directory}`,
+      `--cpu-prof-interval=${intervalMicros}`,
+    ];
     const path = createPath(lab, 'selvage', { selvage: { nodeArgs } });
     await path.start();
     const pids = path.pids();
@@ -56,19 +58,20 @@ export async function profileRun(options: ProfileOptions): Promise<ProfiledRun> 
     const times = pids.map((pid, i) => busiestThread(pid, before[i] ?? [], threadTimes(pid)));
     await path.stop(); // Node writes the profiles when its threads end
     const lanes = times.map(({ userSeconds, systemSeconds }, i): LaneReport => {
-      const samples = laneSamples(directory, pids[i] ?? -1);
+      const samples = laneSamples(lab.directory, pids[i] ?? -1);
       return { side: i === 0 ? 'sending' : 'receiving', userSeconds, systemSeconds, samples };
     });
     return { scenario, streams, seconds: load.seconds, gbitPerSecond: load.gbitPerSecond, lanes };
   } finally {
     await lab.close();
-    rmSync(directory, { recursive: true, force: true });
   }
 }
 
 /** Node names profiles `CPU.date.time.pid.thread.count.cpuprofile`. */
 function laneSamples(directory: string, pid: number): LaneSamples {
-  const files = readdirSync(directory).filter((name) => name.split('.')[3] === String(pid));
+  const files = readdirSync(directory).filter(
+    (name) => name.endsWith('.cpuprofile') && name.split('.')[3] === String(pid),
+  );
   for (const file of files) {
     const samples = readLaneProfile(join(directory, file));
     if (samples !== undefined) return samples;

@@ -25,6 +25,11 @@ import type { RunSettings } from './run_options.js';
 export async function run(settings: RunSettings): Promise<number> {
   const log = openLog(settings);
   const stop = stopSignal(log);
+  let forwarder: Forwarder | undefined;
+  // From the start, as the signal ends a process that does not listen for it.
+  process.on('SIGUSR2', () => {
+    if (forwarder !== undefined) logStats(log, forwarder);
+  });
   let following: RouteListener | undefined;
   const early: RouteChange[] = []; // edits that arrive while the forwarder is being made
   const source = new FileSource(settings.routesFile);
@@ -34,7 +39,8 @@ export async function run(settings: RunSettings): Promise<number> {
         following === undefined ? early.push(...changes) : following.onChanges(changes),
       onError: (error) => logRouteError(log, error),
     });
-    const forwarder = await start(settings, first, log);
+    forwarder = await start(settings, first, log);
+    const end = Promise.race([stop, fatalFault(forwarder)]);
     try {
       forwarder.routes.replace(first.peers.map(routeOfPeer));
       following = followSource(forwarder, first, {
@@ -42,9 +48,9 @@ export async function run(settings: RunSettings): Promise<number> {
         onError: (error) => logRouteError(log, error),
       });
       if (early.length > 0) following.onChanges(early);
-      await forwarder.settled();
-      logReady(log, forwarder);
-      return await untilStopped(forwarder, settings, stop, log);
+      // A lane that cannot go on never settles.
+      if ((await Promise.race([forwarder.settled(), end])) === undefined) logReady(log, forwarder);
+      return await untilEnd(forwarder, settings, end, log);
     } finally {
       await forwarder.close();
     }
@@ -67,27 +73,29 @@ async function start(
   return forwarder;
 }
 
+/** Resolves with what the forwarder cannot go on after; mostly never. */
+async function fatalFault(forwarder: Forwarder): Promise<Error> {
+  const [error] = (await once(forwarder, 'fatal')) as [Error];
+  return error;
+}
+
 /** Waits for a signal or a fatal fault, logging counters meanwhile. */
-async function untilStopped(
+async function untilEnd(
   forwarder: Forwarder,
   settings: RunSettings,
-  stop: Promise<string>,
+  end: Promise<string | Error>,
   log: Logger,
 ): Promise<number> {
-  const logStats = (): void => log.info({ stats: forwarder.stats() }, 'stats');
   const seconds = settings.statsIntervalSeconds;
-  const timer = seconds > 0 ? setInterval(logStats, seconds * 1000) : undefined;
-  process.on('SIGUSR2', logStats);
+  const timer = seconds > 0 ? setInterval(() => logStats(log, forwarder), seconds * 1000) : undefined;
   try {
-    const fatal = once(forwarder, 'fatal').then(([error]) => error as Error);
-    const reason = await Promise.race([stop, fatal]);
+    const reason = await end;
     if (typeof reason !== 'string') throw reason;
     log.info({ signal: reason }, 'stopping');
-    logStats();
+    logStats(log, forwarder);
     return ExitCode.ok;
   } finally {
     clearInterval(timer);
-    process.off('SIGUSR2', logStats);
   }
 }
 
@@ -122,6 +130,10 @@ function logReady(log: Logger, forwarder: Forwarder): void {
     },
     'ready',
   );
+}
+
+function logStats(log: Logger, forwarder: Forwarder): void {
+  log.info({ stats: forwarder.stats() }, 'stats');
 }
 
 function logRouteError(log: Logger, error: SelvageError): void {

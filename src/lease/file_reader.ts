@@ -49,11 +49,11 @@ export async function readTextFile(path: string, maxBytes: number, code: string)
       throw new SelvageError(code, `${before.size} bytes is more than the most allowed, ${maxBytes}`);
     }
     const bytes = await readAtMost(file, Number(before.size), maxBytes, code);
-    const settled = Date.now() - Number(before.mtimeMs) > RACY_MS;
+    const lastChangeMs = Math.max(Number(before.mtimeMs), Number(before.ctimeMs));
     return {
       text: decode(bytes, code),
       digest: createHash('sha256').update(bytes).digest('hex'),
-      signature: settled ? signatureOf(before) : '',
+      signature: Date.now() - lastChangeMs > RACY_MS ? signatureOf(before) : '',
     };
   } finally {
     await file.close();

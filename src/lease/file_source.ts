@@ -1,5 +1,5 @@
 import { type FSWatcher, watch } from 'node:fs';
-import { basename, dirname } from 'node:path';
+import { dirname } from 'node:path';
 
 import { messageOf, SelvageError } from '../errors.js';
 import { readTextFile, statSignature } from './file_reader.js';
@@ -87,15 +87,13 @@ export class FileSource implements RouteSource {
     await this.#checking;
   }
 
-  /** Without events (no inotify watches left, say) the poll alone keeps the promise of one second. */
+  /**
+   * Any name that changes in the directory may be a link on the way to the file, so all count; what they cost is a look at
+   * the status. Without events (no inotify watches left, say) the poll alone keeps the promise of one second.
+   */
   #startWatching(): void {
-    const name = basename(this.#path);
     try {
-      this.#watcher = watch(dirname(this.#path), (_event, changed) => {
-        // Other names matter as well, as a link on the way may be swapped; they cost a look at the status, not a reading.
-        if (changed === null || changed === name) this.#signature = '';
-        this.#schedule(DEBOUNCE_MS);
-      });
+      this.#watcher = watch(dirname(this.#path), () => this.#schedule(DEBOUNCE_MS));
       this.#watcher.on('error', () => this.#watcher?.close());
     } catch {
       this.#watcher = undefined;
@@ -142,12 +140,12 @@ export class FileSource implements RouteSource {
   }
 
   async #read(): Promise<Outcome> {
-    // Taken before the reading and lost if an event resets it meanwhile: the next check then reads again.
+    // For readings that fail; one that works has the signature of just the file that it read.
     this.#signature = await statSignature(this.#path);
     let key = '';
     try {
       const reading = await readTextFile(this.#path, MAX_ROUTES_FILE_BYTES, 'ERR_ROUTES_FILE');
-      if (this.#signature !== reading.signature) this.#signature = '';
+      this.#signature = reading.signature;
       key = reading.digest;
       return { snapshot: parseRoutesFile(reading.text), digest: reading.digest };
     } catch (thrown) {

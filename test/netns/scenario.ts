@@ -1,4 +1,4 @@
-import { cpSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 
@@ -81,9 +81,9 @@ export class Scenario {
   }
 
   async #keepEvidence(): Promise<void> {
-    const name = `${basename(process.argv[1] ?? 'netns', '.test.js')}-${process.pid}`;
-    const directory = join(process.env['NETNS_EVIDENCE'] ?? join(tmpdir(), 'selvage-failures'), name);
-    mkdirSync(directory, { recursive: true });
+    const parent = process.env['NETNS_EVIDENCE'] ?? join(tmpdir(), 'selvage-failures');
+    mkdirSync(parent, { recursive: true });
+    const directory = mkdtempSync(join(parent, `${basename(process.argv[1] ?? 'netns', '.test.js')}-`));
     for (const [i, daemon] of this.#daemons.entries()) {
       if (daemon.child.running) await daemon.stats().catch(() => undefined); // so that the log ends with the counters
       const { title, stdout, stderr } = daemon.child;

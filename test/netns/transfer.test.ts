@@ -19,12 +19,11 @@
 import t, { type Test } from 'tap';
 
 import type { ForwarderStats } from '../../src/index.js';
-import { TEST_SEED } from '../unit/test_seed.js';
-import type { Lab, LabPod } from './lab.js';
+import type { Lab } from './lab.js';
 import { ping } from './loads.js';
 import { Scenario } from './scenario.js';
 import type { SelvageDaemon } from './selvage.js';
-import { reportOf, startTool, startToolUntil } from './tool.js';
+import { checkedFlows, checkedSizes, checkedTcp } from './transfers.js';
 
 const UDP_HEADERS = 28;
 const MEBIBYTE = 1024 * 1024;
@@ -51,9 +50,9 @@ async function transfer(t: Test, scenario: Scenario, links: Links, lanes: number
   const daemons = await scenario.startPair({ extraArgs });
   try {
     await pings(t, lab);
-    await everySize(t, lab);
+    await checkedSizes(t, lab.pod(0), lab.pod(1), lab.underlayMtu - UDP_HEADERS);
     await tcpBothWays(t, lab);
-    await manyFlows(t, lab);
+    await udpBothWays(t, lab);
     await offloadsWereAsMeant(t, daemons, links, lanes);
     await nothingWasLost(t, daemons);
   } finally {
@@ -69,62 +68,19 @@ async function pings(t: Test, lab: Lab): Promise<void> {
   }
 }
 
-async function everySize(t: Test, lab: Lab): Promise<void> {
-  const [from, to] = [lab.pod(0), lab.pod(1)];
-  const server = await startToolUntil('listening', to, 'udp_echo', 'serve', to.address, 7000);
-  const mostBytes = lab.underlayMtu - 2 * UDP_HEADERS;
-  const sweep = startTool(from, 'udp_echo', 'sweep', to.address, 7000, 0, mostBytes, TEST_SEED);
-  const report = await reportOf<{ returned: number; fault: string | null }>(sweep);
-  const rule = `every inner packet from ${UDP_HEADERS} bytes to the full MTU ${mostBytes + UDP_HEADERS} returns unchanged`;
-  t.match(report, { returned: 2 * (mostBytes + 1), fault: null }, `${rule} (TEST_SEED=${TEST_SEED})`);
-  await server.terminate();
-}
-
 async function tcpBothWays(t: Test, lab: Lab): Promise<void> {
-  const bytes = (mebibytes: number): number => mebibytes * MEBIBYTE + 4321;
-  await exchange(t, lab.pod(0), lab.pod(1), { streams: 1, listen: 0, connect: bytes(24) }, '1 TCP stream, one way');
-  await exchange(t, lab.pod(1), lab.pod(0), { streams: 1, listen: 0, connect: bytes(24) }, '1 TCP stream, the other way');
-  await exchange(t, lab.pod(0), lab.pod(1), { streams: 8, listen: bytes(2), connect: bytes(2) }, '8 TCP streams, both ways at once');
+  const [one, two] = [lab.pod(0), lab.pod(1)];
+  const oneWay = { streams: 1, listenBytes: 0, connectBytes: 16 * MEBIBYTE + 4321 };
+  await checkedTcp(t, one, two, oneWay, '1 TCP stream, one way');
+  await checkedTcp(t, two, one, oneWay, '1 TCP stream, the other way');
+  const bothWays = { streams: 8, listenBytes: 2 * MEBIBYTE + 1, connectBytes: 2 * MEBIBYTE + 1 };
+  await checkedTcp(t, one, two, bothWays, '8 TCP streams, both ways at once');
 }
 
-interface StreamReport {
-  readonly sent: string;
-  readonly sentBytes: number;
-  readonly received: string;
-  readonly receivedBytes: number;
-}
-
-/** @param load connections, and the bytes that each end sends on each of them */
-async function exchange(
-  t: Test,
-  from: LabPod,
-  to: LabPod,
-  load: { readonly streams: number; readonly listen: number; readonly connect: number },
-  rule: string,
-): Promise<void> {
-  const where = [to.address, 7001, load.streams];
-  const listener = await startToolUntil('listening', to, 'tcp_transfer', 'listen', ...where, load.listen, TEST_SEED);
-  const connector = startTool(from, 'tcp_transfer', 'connect', ...where, load.connect, TEST_SEED);
-  const ends = await Promise.all([reportOf<StreamReport[]>(connector), reportOf<StreamReport[]>(listener)]);
-  const sent = (streams: StreamReport[]): unknown => streams.map((each) => [each.sentBytes, each.sent]);
-  const received = (streams: StreamReport[]): unknown => streams.map((each) => [each.receivedBytes, each.received]);
-  t.equal(ends[0].length, load.streams, `${rule}: all streams ran`);
-  t.strictSame(received(ends[1]), sent(ends[0]), `${rule}: arrives byte for byte (TEST_SEED=${TEST_SEED})`);
-  t.strictSame(received(ends[0]), sent(ends[1]), `${rule}: and so do the answers`);
-}
-
-async function manyFlows(t: Test, lab: Lab): Promise<void> {
-  const mostBytes = lab.underlayMtu - 2 * UDP_HEADERS;
-  for (const gso of [false, true]) {
-    const [from, to] = gso ? [lab.pod(1), lab.pod(0)] : [lab.pod(0), lab.pod(1)];
-    const receiver = await startToolUntil('listening', to, 'udp_flows', 'receive', to.address, 7002);
-    const load = [64, 6000, mostBytes, `${TEST_SEED}`, ...(gso ? ['--gso'] : [])];
-    const sender = startTool(from, 'udp_flows', 'send', to.address, 7002, ...load);
-    const [{ sent }, got] = await Promise.all([reportOf<{ sent: number }>(sender), reportOf(receiver)]);
-    const rule = `64 UDP flows of mixed sizes${gso ? ', sent as superframes' : ''}: each datagram whole and in its flow's order`;
-    t.ok(sent >= 6000, `${sent} datagrams were sent`);
-    t.match(got, { received: sent, lost: 0, wrong: 0, strange: 0 }, `${rule} (TEST_SEED=${TEST_SEED})`);
-  }
+async function udpBothWays(t: Test, lab: Lab): Promise<void> {
+  const load = { flows: 64, datagrams: 4000, mostBytes: lab.underlayMtu - 2 * UDP_HEADERS };
+  await checkedFlows(t, lab.pod(0), lab.pod(1), { ...load, superframes: false });
+  await checkedFlows(t, lab.pod(1), lab.pod(0), { ...load, superframes: true });
 }
 
 /** That the matrix is what it says, and no row quietly tests another's path. */

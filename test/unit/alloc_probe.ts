@@ -21,11 +21,12 @@ const WARM_UP_BURSTS = 3000;
 const collect = globalThis.gc;
 if (collect === undefined) throw new Error('run with --expose-gc');
 
-/** Heap growth per turn, over `BURSTS` turns; the least of a few measurements, as only noise adds. */
+/** Heap growth per turn, over `BURSTS` turns; the least of a few measurements: what the code itself
+ * allocates is in each of them, and a late compilation is not. */
 function bytesPerBurst(turn: (burst: number) => void): number {
   for (let i = 0; i < WARM_UP_BURSTS; i++) turn(i);
   let least = Infinity;
-  for (let round = 0; round < 3; round++) {
+  for (let round = 0; round < 8; round++) {
     collect!();
     const before = process.memoryUsage().heapUsed;
     for (let i = 0; i < BURSTS; i++) turn(i);

@@ -16,6 +16,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 
 import type { SelvageError } from '../../src/errors.js';
+import { type FileReading, readTextFile, statSignature } from '../../src/lease/file_reader.js';
 import { FileSource } from '../../src/lease/file_source.js';
 import type { RouteChange, RouteListener, RouteSnapshot } from '../../src/lease/route_source.js';
 
@@ -210,6 +211,19 @@ t.test('two edits of one size within one tick of the clock are both seen', async
     t.equal(await recorder.nextPeer(), subnet(n)); // the next edit follows at once
   }
 });
+
+t.test(
+  'the status of a file that was just written is not trusted, as the next write may leave it the same',
+  async (t) => {
+    const path = `${t.testdir({ 'routes.json': textFor(10) })}/routes.json`;
+    const reading = (): Promise<FileReading> => readTextFile(path, 1000, 'ERR_ROUTES_FILE');
+    t.equal((await reading()).signature, '');
+    await sleep(300);
+    t.equal((await reading()).signature, await statSignature(path), 'later it is');
+    utimesSync(path, 1, 1);
+    t.equal((await reading()).signature, '', 'an old time stamp of the content does not make it old');
+  },
+);
 
 t.test('content that did not change is not told', async (t) => {
   const path = `${t.testdir({ 'routes.json': textFor(10) })}/routes.json`;

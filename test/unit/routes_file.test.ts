@@ -173,12 +173,27 @@ t.test('subnets lie inside the network and do not overlap', (t) => {
   t.end();
 });
 
+t.test('subnets that begin at one address overlap, whichever is wider', (t) => {
+  const at = (bits: number): unknown => ({ ...PEER, subnet: `10.1.4.0/${bits}` });
+  const problem = (second: number, first: number): string[] => [
+    `peers[1].subnet: 10.1.4.0/${second} overlaps peers[0].subnet 10.1.4.0/${first}`,
+  ];
+  t.strictSame(problemsOf(withPeers(at(22), at(24))), problem(24, 22));
+  t.strictSame(problemsOf(withPeers(at(24), at(22))), problem(22, 24));
+  t.end();
+});
+
 t.test('addresses above 127 sort as unsigned', (t) => {
   const file = { network: '0.0.0.0/0', subnet: '10.0.0.0/8' };
   const subnets = ['192.168.0.0/16', '127.0.0.0/8', '128.0.0.0/8', '192.168.7.0/24'];
   const peers = subnets.map((subnet) => ({ subnet, publicIp: '192.0.2.1' }));
   t.strictSame(problemsOf({ ...file, peers }), [
     'peers[3].subnet: 192.168.7.0/24 overlaps peers[0].subnet 192.168.0.0/16',
+  ]);
+  const all = [peers[0], { ...peers[0], subnet: '0.0.0.0/0' }];
+  t.strictSame(problemsOf({ ...file, peers: all }), [
+    "peers[1].subnet: 0.0.0.0/0 overlaps this host's own subnet 10.0.0.0/8",
+    'peers[1].subnet: 0.0.0.0/0 overlaps peers[0].subnet 192.168.0.0/16',
   ]);
   t.end();
 });

@@ -10,12 +10,18 @@ import sys
 
 ETH_P_ALL = 3
 PACKET_OUTGOING = 4
+SO_RCVBUFFORCE = 33
+BUFFER_BYTES = 8 << 20
 IP_TYPES = (0x0800, 0x86DD)
 
 
 def main(interface, most='2048'):
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+    for option in (socket.SO_RCVBUF, SO_RCVBUFFORCE):
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
+        except PermissionError:
+            pass  # not the machine's root: as large as the limit allows
     sock.bind((interface, ETH_P_ALL))
     print('capturing', flush=True)
     while True:
