@@ -1,15 +1,27 @@
 #include "lane.h"
 
 #include <poll.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
 
 namespace selvage {
 
+namespace {
+/// The coarse clock costs a few nanoseconds and is right to a tick, which is all that a rate limit needs.
+int32_t nowMillis() {
+  timespec now;
+  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  const int64_t millis = static_cast<int64_t>(now.tv_sec) * 1000 + now.tv_nsec / 1'000'000;
+  return static_cast<int32_t>(static_cast<uint32_t>(millis));
+}
+}  // namespace
+
 int Lane::poll(int timeoutMillis) const {
   pollfd entries[3] = {{options_.tunFd, POLLIN, 0}, {options_.udpFd, POLLIN, 0}, {options_.wakeFd, POLLIN, 0}};
   const int ready = ::poll(entries, 3, timeoutMillis);
+  options_.report[REPORT_NOW_MILLIS] = nowMillis();
   if (ready < 0) {
     const int errorNumber = errno;
     return errorNumber == EINTR ? 0 : -errorNumber;

@@ -19,7 +19,8 @@ enum ReportWord : uint32_t {
   REPORT_DATAGRAMS = 1,     // datagrams in the last UDP receive
   REPORT_GSO = 2,           // 1 while UDP segmentation offload is in use
   REPORT_SEND_CALLS = 3,    // sendmmsg and sendmsg calls so far, modulo 2^32
-  REPORT_WORDS = 4,
+  REPORT_NOW_MILLIS = 4,    // monotonic clock at the end of the last poll, modulo 2^32
+  REPORT_WORDS = 5,
 };
 
 enum ReadyBit : int { READY_TUN = 1, READY_UDP = 2, READY_WAKE = 4 };

@@ -66,8 +66,10 @@ export const REPORT = {
   gso: 2,
   /** Send system calls so far, modulo 2^32. */
   sendCalls: 3,
+  /** Milliseconds of a monotonic clock at the end of the last poll, modulo 2^32. */
+  nowMillis: 4,
 } as const;
-export const REPORT_WORDS = 4;
+export const REPORT_WORDS = 5;
 
 /** Superframes that may be written to TUN; native/coalesce.h has the same numbers. */
 export const COALESCE = { tcp4: 1, tcp6: 2, udp4: 4, udp6: 8 } as const;

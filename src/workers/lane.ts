@@ -84,12 +84,13 @@ export class Lane {
     const control = this.#control;
     const handle = this.#handle;
     const context = this.#context;
+    const report = this.#report;
     control.observe(this.#task.lane, context.table.generation);
     while (!control.stopping) {
       const ready = native.poll(handle, SLEEP_MILLIS);
       if (ready < 0) throw ioError('poll', ready);
       if (control.generation !== context.table.generation) this.#observeTable();
-      context.nowMillis = performance.now() | 0;
+      context.nowMillis = report[REPORT.nowMillis]!;
       if ((ready & READY.tun) !== 0) this.#turnOutbound();
       if ((ready & READY.udp) !== 0) this.#turnInbound();
     }

@@ -39,7 +39,7 @@ export class LaneContext {
   mtuBytes: number;
   tunAddress: number;
   sourceCheck: SourceCheck;
-  /** int32 milliseconds of a monotonic clock (`performance.now() | 0`), set by the lane loop once a burst. */
+  /** int32 milliseconds of a monotonic clock, set by the lane loop once a turn. */
   nowMillis: number;
   readonly counters: LaneCounters;
   readonly answers: AnswerBurst;

@@ -15,7 +15,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import t, { type Test } from 'tap';
 
-import type { ForwarderStats } from '../../src/index.js';
+import type { DirectionCounters, ForwarderStats } from '../../src/index.js';
 import { referenceChecksum } from '../reference/checksum.js';
 import { referenceInbound, referenceOutbound, type Verdict } from '../reference/decide.js';
 import { seededRandom } from '../reference/seeded_random.js';
@@ -23,7 +23,7 @@ import { MALFORMED_FRAMES } from '../unit/malformed_frames.js';
 import { TEST_SEED } from '../unit/test_seed.js';
 import { differences } from './differences.js';
 import { giants, RandomFrames } from './random_frames.js';
-import { sendDatagrams, sendFrames, type SentRecord } from './replay.js';
+import { sendDatagrams, sendFrames, sendOffloads, type SentRecord } from './replay.js';
 import { Scenario } from './scenario.js';
 import type { SelvageDaemon } from './selvage.js';
 import { startToolUntil } from './tool.js';
@@ -39,6 +39,8 @@ const OUT_OF_HOST1 = { from: '10.1.1', to: '10.1.2' };
 const SECONDS = 3;
 /** Fewer than the queue of flannel0 holds, as that drops without a word. */
 const FRAMES_A_ROUND = 500;
+/** Of 60,000 bytes some, which may be cut into as many datagrams. */
+const SUPERFRAMES_A_ROUND = 20;
 /** No counter moves for so long: nothing is on its way any more. */
 const IDLE_MILLIS = 200;
 const MEBIBYTE = 1024 * 1024;
@@ -84,6 +86,12 @@ for (const [name, extraArgs] of [['1 lane', []], ['2 lanes', ['--lanes', '2']], 
     await randomFrames(t, scenario, daemon, name !== '2 lanes');
   });
 }
+
+t.test(`superframes from the pods whose offload fields lie (TEST_SEED=${TEST_SEED})`, async (t) => {
+  const scenario = await Scenario.open(t);
+  const daemon = await scenario.start(0);
+  await lyingSuperframes(t, scenario, daemon);
+});
 
 for (const lanes of [1, 2]) {
   t.test(`a TCP transfer amid random datagrams, lanes: ${lanes} (TEST_SEED=${TEST_SEED})`, async (t) => {
@@ -149,6 +157,40 @@ async function randomFrames(t: Test, scenario: Scenario, daemon: SelvageDaemon, 
   else assertSameList(t, got.sort(), expected.sort(), 'what arrives is what was to be forwarded, one hop older');
 }
 
+/** The kernel refuses some of the lies and passes on the others: of those nothing unsound may leave. */
+async function lyingSuperframes(t: Test, scenario: Scenario, daemon: SelvageDaemon): Promise<void> {
+  const { lab } = scenario;
+  await lab.host(0).sysctl({ 'net/ipv4/ip_forward': 0 });
+  const sink = await startToolUntil('listening', lab.host(1), 'udp_sink', lab.host(1).publicIp, PORT);
+  const random = new RandomFrames(seededRandom(TEST_SEED), OUT_OF_HOST1, MTU_BYTES);
+  let sent = 0;
+  for (const end = performance.now() + SECONDS * 1000; performance.now() < end; ) {
+    const round = Array.from({ length: SUPERFRAMES_A_ROUND }, () => random.nextOffload());
+    sent += (await sendOffloads(lab, lab.host(0), round, 'flannel0')).sent;
+    await quiet(daemon);
+  }
+  const { outbound, kernel } = await quiet(daemon);
+  t.ok(sent > 100, `the kernel passed ${sent} frames on`);
+  t.ok(outbound.superframesReceived > 100, `of them ${outbound.superframesReceived} are superframes`);
+  t.ok(outbound.drops.badGso > 0, `and ${outbound.drops.badGso} lie`);
+  t.ok(outbound.framesReceived + kernel.tunQueueOverflow >= sent, 'each is accounted for');
+  t.equal(outbound.framesReceived, outbound.framesSent + dropsOf(outbound), 'received = sent + dropped');
+  const seen = (): string[] => sink.stdout.split('\n').slice(1, -1);
+  await until('all forwarded frames to arrive', () => seen().length >= outbound.framesSent).catch(() => undefined);
+  t.equal(seen().length, outbound.framesSent, 'what left has arrived');
+  const wrong = seen().filter((hex) => !isForwardable(new Uint8Array(Buffer.from(hex, 'hex'))));
+  t.strictSame(wrong.slice(0, 3), [], 'and is what a router forwards');
+}
+
+function isForwardable(frame: Uint8Array): boolean {
+  return frame.length <= MTU_BYTES && referenceOutbound(rowOf(frame), ROUTES, MTU_BYTES).startsWith('to ');
+}
+
+/** The counters once they stand still. */
+async function quiet(daemon: SelvageDaemon): Promise<ForwarderStats> {
+  return (await idle([daemon, daemon]))[0];
+}
+
 async function transferAmidGarbage(t: Test, scenario: Scenario, pair: [SelvageDaemon, SelvageDaemon]): Promise<void> {
   const { lab } = scenario;
   const before = await pair[0].stats();
@@ -162,7 +204,7 @@ async function transferAmidGarbage(t: Test, scenario: Scenario, pair: [SelvageDa
   while (source.goOn()) {
     const report = await sendDatagrams(lab, lab.host(1), source.nextRound(), hostOne(scenario));
     t.strictSame(report.refused, {}, 'the kernel took all records');
-    await until('the drops to be counted', async () => dropsOf(await pair[0].stats()) >= source.drops);
+    await until('the drops to be counted', async () => dropsOf((await pair[0].stats()).inbound) >= source.drops);
   }
   sending = false;
   await transferring;
@@ -270,15 +312,14 @@ function fates(before: ForwarderStats, after: ForwarderStats, direction: Directi
   return Object.fromEntries(named.filter(([name]) => !/^(frames|bytes|rows|superframes|answers|bursts)/.test(name)));
 }
 
-function dropsOf({ inbound }: ForwarderStats): number {
-  return Object.values(inbound.drops).reduce((sum, each) => sum + each, 0);
+function dropsOf({ drops }: DirectionCounters): number {
+  return Object.values(drops).reduce((sum, each) => sum + each, 0);
 }
 
 function assertConserved(t: Test, stats: ForwarderStats): void {
   for (const direction of ['inbound', 'outbound'] as const) {
-    const { framesReceived, framesSent, drops } = stats[direction];
-    const dropped = Object.values(drops).reduce((sum, each) => sum + each, 0);
-    t.equal(framesReceived, framesSent + dropped, `${direction}: received = sent + dropped`);
+    const { framesReceived, framesSent } = stats[direction];
+    t.equal(framesReceived, framesSent + dropsOf(stats[direction]), `${direction}: received = sent + dropped`);
   }
 }
 

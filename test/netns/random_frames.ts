@@ -54,6 +54,28 @@ export class RandomFrames {
     return this.#train();
   }
 
+  /** A frame behind a virtio-net header that may describe it, or lie. */
+  nextOffload(): Uint8Array {
+    const { from, to } = this.#overlay;
+    const flow = { source: `${from}.2`, destination: `${to}.2`, fragment: this.#one(20) ? 0x2000 : 0x4000 };
+    const tcp = this.#one(2);
+    const data = this.#bytes(this.#pick([0, 1, this.#upTo(3000), this.#upTo(30_000), 60_000]));
+    const transport = tcp ? tcpSegment(this.#bytes(4), 1, this.#upTo(0xff), data) : udpDatagram(this.#bytes(4), data);
+    const spec: InnerFrame = { ...flow, protocol: tcp ? TCP : UDP, payload: transport };
+    const lied = this.#one(8) ? { ...spec, totalBytes: this.#upTo(0xffff) } : spec;
+    const frame = this.#one(10) ? this.#damaged(spec) : innerFrame(lied);
+    const headerBytes = 20 + (tcp ? 20 : 8);
+    const lie = <T>(truth: T, ...lies: T[]): T => (this.#one(6) ? this.#pick(lies) : truth);
+    const header = Buffer.alloc(10);
+    header[0] = lie(1, 0, 2, 3, 255);
+    header[1] = lie(tcp ? 1 : 5, 0, 1, 3, 4, 5, 0x81, 0x85, 77);
+    header.writeUInt16LE(lie(headerBytes, 0, 20, headerBytes + 4, 65_535), 2);
+    header.writeUInt16LE(lie(this.#mtuBytes - headerBytes, 0, 1, 7, this.#upTo(2000), 65_535), 4);
+    header.writeUInt16LE(lie(20, 0, 12, 24, 60, 65_535), 6);
+    header.writeUInt16LE(lie(tcp ? 16 : 6, 0, 4, 16, 6, 65_535), 8);
+    return concat([header, frame]);
+  }
+
   #train(): { record: SentRecord; frames: Uint8Array[] } {
     const parts: Uint8Array[] = [];
     let wanted = this.#upTo(MOST_SEGMENTS - 1) + 2;

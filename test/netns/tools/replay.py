@@ -2,6 +2,7 @@
 
     replay.py datagrams FILE ADDRESS PORT   each record as the payload of a UDP datagram to there
     replay.py frames    FILE INTERFACE      each record as an outgoing frame of the interface, past the IP stack
+    replay.py offloads  FILE INTERFACE      the same; each record begins with a virtio-net header (10 bytes), which may lie
 
 The file is a sequence of records: length (4 bytes, big-endian), segment size (2 bytes), then the bytes. A segment size
 above 0 makes a record of datagrams leave as one superframe (UDP_SEGMENT) that is cut into datagrams of that size.
@@ -18,6 +19,9 @@ import sys
 BUFFER_BYTES = 4 << 20
 SOL_UDP = 17
 UDP_SEGMENT = 103
+SOL_PACKET = 263
+PACKET_VNET_HDR = 15
+VNET_HEADER_BYTES = 10
 
 
 def records(path):
@@ -53,15 +57,21 @@ def datagrams(path, address, port):
     send_all(path, send_one)
 
 
-def frames(path, interface):
-    sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM)
+def frames(path, interface, header_bytes=0):
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)  # a TUN device has no link header
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
+    if header_bytes:
+        sock.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
 
     def send_one(data, _segment):
-        ipv6 = len(data) > 0 and data[0] >> 4 == 6
+        ipv6 = len(data) > header_bytes and data[header_bytes] >> 4 == 6
         sock.sendto(data, (interface, 0x86DD if ipv6 else 0x0800))
 
     send_all(path, send_one)
+
+
+def offloads(path, interface):
+    frames(path, interface, VNET_HEADER_BYTES)
 
 
 globals()[sys.argv[1]](*sys.argv[2:])
