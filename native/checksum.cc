@@ -15,8 +15,9 @@
 namespace selvage {
 namespace {
 
-// All kernels sum the words in host order and swap the folded result once: the ones' complement sum does not depend on
-// byte order (RFC 1071 section 2 (B)). The loads below place a short tail in the low bytes, so the host is little-endian.
+// All kernels sum the words in host order and swap the folded result once: the ones' complement sum does not depend
+// on byte order (RFC 1071 section 2 (B)). The loads below place a short tail in the low bytes, so the host is
+// little-endian.
 static_assert(std::endian::native == std::endian::little);
 
 using SumFunction = uint64_t (*)(const uint8_t*, size_t, uint64_t);

@@ -54,16 +54,13 @@ constexpr uint64_t IPV6_FIRST_EQUAL = mask64({0xff, 0xff, 0xff, 0xff, 0, 0, 0xff
 // TCP bytes 8-15 (acknowledgment, data offset, flags, window) without PSH.
 constexpr uint64_t TCP_SECOND_EQUAL = mask64({0xff, 0xff, 0xff, 0xff, 0xff, 0xff & ~TCP_PSH, 0xff, 0xff});
 
-bool differ64(const uint8_t* a, const uint8_t* b, uint64_t mask) {
-  return ((rawLoad64(a) ^ rawLoad64(b)) & mask) != 0;
-}
+bool differ64(const uint8_t* a, const uint8_t* b, uint64_t mask) { return ((rawLoad64(a) ^ rawLoad64(b)) & mask) != 0; }
 
 bool differ32(const uint8_t* a, const uint8_t* b) { return rawLoad32(a) != rawLoad32(b); }
 
 /// Mixes two words so that every bit reaches the result. The constants are arbitrary odd ones (from wyhash).
 uint64_t mix(uint64_t a, uint64_t b) {
-  const auto product =
-      static_cast<unsigned __int128>(a ^ 0xa0761d6478bd642full) * (b ^ 0xe7037ed1a0b428dbull);
+  const auto product = static_cast<unsigned __int128>(a ^ 0xa0761d6478bd642full) * (b ^ 0xe7037ed1a0b428dbull);
   return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
 }
 
@@ -101,9 +98,7 @@ uint64_t pseudoSum(const uint8_t* datagram, bool tcp, bool ipv6, uint32_t transp
               : pseudoHeaderSum(datagram + IPV4_ADDRESSES, IPV4_ADDRESS_BYTES, protocol, transportBytes);
 }
 
-bool ipv4HeaderRight(const uint8_t* header) {
-  return foldChecksum(checksumSum(header, IPV4_MIN_BYTES, 0)) == 0xffff;
-}
+bool ipv4HeaderRight(const uint8_t* header) { return foldChecksum(checksumSum(header, IPV4_MIN_BYTES, 0)) == 0xffff; }
 
 /// Are the IPv4 header checksum (if there is one) and the transport checksum of a joinable datagram right?
 bool checksumsOf(const uint8_t* datagram, uint32_t bytes, bool tcp, bool ipv6) {
@@ -221,7 +216,7 @@ void Coalescer::begin() {
   chainCount_ = 0;
   pairEndedAt_.fill(0);
   if (++generation_ != 0) return;
-  // After 2^32 bursts the stamps come round again: an old slot must not pass for one of this burst.
+  // After 65,536 bursts the stamps come round again: an old slot must not pass for one of this burst.
   std::fill(slots_.begin(), slots_.end(), Slot{});
   generation_ = 1;
 }
@@ -346,11 +341,11 @@ Coalescer::Slot& Coalescer::claimSlot(uint32_t tag) {
     Slot& slot = slots_[(tag + probe) & last];
     if (slot.generation == generation_ && slot.tag == tag) return slot;
     if (slot.generation == generation_) continue;
-    slot = {generation_, tag, NONE};
+    slot = {tag, NONE, generation_};
     return slot;
   }
   Slot& evicted = slots_[tag & last];
-  evicted = {generation_, tag, NONE};
+  evicted = {tag, NONE, generation_};
   return evicted;
 }
 

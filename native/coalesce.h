@@ -23,18 +23,18 @@ enum CoalesceKinds : uint32_t {
 
 /// One frame to write to TUN: a superframe of several datagrams, or one datagram unchanged.
 struct CoalescedFrame {
-  uint8_t* head;        // first byte of the first datagram; its header is the superframe's header
-  uint32_t bytes;       // of the whole frame
-  uint32_t segments;    // datagrams in it, 1 or more
-  uint32_t wireBytes;   // bytes of the first datagram: none in the frame is longer
-  uint32_t source;      // as given to add()
-  VnetHeader vnet;      // to be written before the frame
+  uint8_t* head;       // first byte of the first datagram; its header is the superframe's header
+  uint32_t bytes;      // of the whole frame
+  uint32_t segments;   // datagrams in it, 1 or more
+  uint32_t wireBytes;  // bytes of the first datagram: none in the frame is longer
+  uint32_t source;     // as given to add()
+  VnetHeader vnet;     // to be written before the frame
 };
 
 /// Joins as Linux tcp_gro_receive and udp_gro_receive do, more strictly where they are lenient:
 /// - Two datagrams are of one flow when source, addresses, protocol and ports are equal. They join when also IP header
-///   (TOS or traffic class, flow label, TTL, DF), TCP acknowledgment, window and options are equal, sequence numbers and
-///   IPv4 identifications follow on, and the checksums are right. Where DF is set the identification carries no
+///   (TOS or traffic class, flow label, TTL, DF), TCP acknowledgment, window and options are equal, sequence numbers
+///   and IPv4 identifications follow on, and the checksums are right. Where DF is set the identification carries no
 ///   meaning (RFC 6864 section 4.1) and is not compared: cut again, such a superframe has consecutive ones.
 /// - All datagrams of a superframe carry as much payload as the first; the last may carry less. PSH ends a superframe.
 /// - A datagram that is not joined ends the open superframe of its flow, so that a flow keeps its order of arrival. One
@@ -95,9 +95,9 @@ class Coalescer {
 
   /// The open chain of one flow. Of this burst only when `generation` says so.
   struct Slot {
-    uint32_t generation;
     uint32_t tag;    // hash of the flow
     uint32_t chain;  // or NONE
+    uint16_t generation;
   };
 
   enum class Joined { YES, CANNOT, BAD_CHECKSUM };
@@ -115,7 +115,7 @@ class Coalescer {
   void addJoinable(const Candidate& candidate, uint32_t datagram);
 
   const uint32_t kinds_;
-  uint32_t generation_ = 0;
+  uint16_t generation_ = 0;
   uint32_t datagramCount_ = 0;
   uint32_t chainCount_ = 0;
   std::vector<Datagram> datagrams_;

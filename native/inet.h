@@ -52,9 +52,7 @@ constexpr uint32_t UDP_BYTES = 8;
 
 inline uint16_t load16(const uint8_t* bytes) { return static_cast<uint16_t>(bytes[0] << 8 | bytes[1]); }
 
-inline uint32_t load32(const uint8_t* bytes) {
-  return static_cast<uint32_t>(load16(bytes)) << 16 | load16(bytes + 2);
-}
+inline uint32_t load32(const uint8_t* bytes) { return static_cast<uint32_t>(load16(bytes)) << 16 | load16(bytes + 2); }
 
 inline void store16(uint8_t* bytes, uint32_t value) {
   bytes[0] = static_cast<uint8_t>(value >> 8);

@@ -31,7 +31,7 @@ constexpr Remedy REMEDIES[] = {
     {"TUNSETIFF", E2BIG, "the device has no more queues: use fewer lanes"},
     {"bind", EADDRINUSE,
      "another process has the port: stop it (another selvage or flanneld?), or choose another --port"},
-    {"bind", EADDRNOTAVAIL, "no interface of this host has that address: check --iface or --public-ip"},
+    {"bind", EADDRNOTAVAIL, "no interface of this host has that address: check --iface"},
     {"bind", EACCES, "ports below 1024 need CAP_NET_BIND_SERVICE: run as root or choose a higher --port"},
     {"socket", EMFILE, "too many open files: raise 'ulimit -n'"},
     {"SO_ATTACH_REUSEPORT_CBPF", ENOMEM, "raise net.core.optmem_max, or use one lane"},

@@ -35,7 +35,7 @@ class Input {
 /// Instruction byte: which flow, and what becomes of its next packet.
 enum Instruction : uint8_t {
   FLOW_MASK = 0x03,
-  RAW = 0x04,           // a length, then that many bytes, instead of a packet
+  RAW = 0x04,            // a length, then that many bytes, instead of a packet
   DAMAGE_FIELDS = 0x08,  // a place and a value xored into the header, checksums made right after it
   DAMAGE_BYTES = 0x10,   // the same, checksums left wrong
   CUT = 0x20,            // only the first part of the packet

@@ -1,5 +1,6 @@
-// libFuzzer target: any virtio-net header with any frame. Input: one byte of options, 10 bytes of virtio-net header, the
-// frame. Whatever it is, nothing outside is touched; what is accepted is cut into sound packets without losing a byte.
+// libFuzzer target: any virtio-net header with any frame. Input: one byte of options, 10 bytes of virtio-net header,
+// the frame. Whatever it is, nothing outside is touched; what is accepted is cut into sound packets without losing a
+// byte.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>

@@ -35,11 +35,28 @@ export function readOptions(
   const given = parse(table, args);
   const values = new Map<string, string>();
   for (const option of table) {
-    const fromEnvironment = environment[environmentName(option)] || undefined;
-    const text = given[option.name] ?? fromEnvironment ?? option.fallback;
+    const text = given[option.name] ?? fromEnvironment(option, environment) ?? option.fallback;
     if (text !== undefined && text !== false) values.set(option.name, String(text));
   }
   return values;
+}
+
+const SWITCH_WORDS = new Map([
+  ...['1', 'true', 'yes', 'on'].map((word) => [word, true] as const),
+  ...['0', 'false', 'no', 'off'].map((word) => [word, false] as const),
+]);
+
+/** @throws SelvageError ERR_USAGE for a switch that is set to something else than yes or no */
+function fromEnvironment(option: CliOption, environment: NodeJS.ProcessEnv): string | boolean | undefined {
+  const name = environmentName(option);
+  const text = environment[name] || undefined;
+  if (text === undefined || option.value !== undefined) return text;
+  const word = SWITCH_WORDS.get(text.toLowerCase());
+  if (word !== undefined) return word;
+  throw new SelvageError(
+    'ERR_USAGE',
+    `${name}: "${text}" is not one of ${[...SWITCH_WORDS.keys()].join(', ')}`,
+  );
 }
 
 function parse(

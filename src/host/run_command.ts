@@ -17,12 +17,15 @@ export function runCommand(
   options: { input?: string; debianPackage: string },
 ): Promise<string> {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'], timeout: TIMEOUT_MILLIS });
+    const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+    // Not spawn's own `timeout`: when the command is missing, that one goes on and keeps the process alive (Node 20).
+    const timer = setTimeout(() => child.kill('SIGTERM'), TIMEOUT_MILLIS);
     let output = '';
     let complaint = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
     child.stderr.setEncoding('utf8').on('data', (text: string) => (complaint += text));
     child.on('error', (cause: NodeJS.ErrnoException) => {
+      clearTimeout(timer);
       const missing = cause.code === 'ENOENT';
       reject(
         missing
@@ -35,6 +38,7 @@ export function runCommand(
       );
     });
     child.on('close', (code, signal) => {
+      clearTimeout(timer);
       if (code === 0) {
         resolve(output);
         return;

@@ -290,8 +290,13 @@ async function releaseResources({ tun, udp, wakes, pool }: Resources): Promise<v
 }
 
 function missingCapabilities(options: CheckedOptions, { tun, udp }: Resources): string[] {
-  if (!options.offload) return [];
-  const warnings: string[] = [];
+  const warnings = smallBuffers(options, udp);
+  if (options.lanes > 1 && !tun.steered) {
+    warnings.push(
+      'the kernel did not take the queue steering program (needs CAP_BPF): a flow may change lanes once',
+    );
+  }
+  if (!options.offload) return warnings;
   if (!tun.offloads.tso4)
     warnings.push('the kernel refused TCP segmentation offload on TUN: throughput will be low');
   else if (!tun.offloads.uso)
@@ -300,12 +305,7 @@ function missingCapabilities(options: CheckedOptions, { tun, udp }: Resources): 
     warnings.push('the kernel has no UDP segmentation offload (Linux 4.18): sending will be slower');
   if (!udp.gro && options.lanes === 1)
     warnings.push('the kernel has no UDP_GRO (Linux 5.0): receiving will be slower');
-  if (options.lanes > 1 && !tun.steered) {
-    warnings.push(
-      'the kernel did not take the queue steering program (needs CAP_BPF): a flow may change lanes once',
-    );
-  }
-  return warnings.concat(smallBuffers(options, udp));
+  return warnings;
 }
 
 function smallBuffers(options: CheckedOptions, udp: UdpSockets): string[] {

@@ -5,7 +5,7 @@ import type { Piscina } from 'piscina';
 
 import { messageOf, SelvageError } from '../errors.js';
 import { ControlWords, NOT_RUNNING } from './control_words.js';
-import type { LaneTask } from './lane_task.js';
+import type { LaneFault, LaneTask } from './lane_task.js';
 
 /** The part of a task that stays the same when its lane is started again. */
 export type LaneSettings = Omit<LaneTask, 'tables'>;
@@ -82,7 +82,7 @@ export class LaneSupervisor {
       const startedAt = Date.now();
       const error = await this.#runOnce();
       if (error === undefined || this.#stopping.signal.aborted) return;
-      if (error instanceof Error && (error as { code?: unknown }).code === 'ERR_TUN_GONE') {
+      if (error instanceof SelvageError && error.code === 'ERR_TUN_GONE') {
         this.#listener.onLaneFatal(this.#settings.lane, error);
         return;
       }
@@ -102,8 +102,8 @@ export class LaneSupervisor {
     this.#tables = port1;
     const task: LaneTask = { ...this.#settings, tables: port2 };
     try {
-      await this.#pool.run(task, { transferList: [port2] });
-      return undefined;
+      const fault = (await this.#pool.run(task, { transferList: [port2] })) as LaneFault | undefined;
+      return fault === undefined ? undefined : new SelvageError(fault.code, fault.message);
     } catch (thrown) {
       return thrown instanceof Error ? thrown : new SelvageError('ERR_LANE_DIED', messageOf(thrown));
     } finally {

@@ -27,3 +27,9 @@ export interface LaneTask {
   /** Whether sends may be segmented by the kernel. */
   readonly gso: boolean;
 }
+
+/** Why a lane ended: a SelvageError as plain data, since an error that crosses threads loses its `code`. */
+export interface LaneFault {
+  readonly code: string;
+  readonly message: string;
+}

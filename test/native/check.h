@@ -43,13 +43,13 @@ inline int finish() {
 
 }  // namespace check
 
-#define CHECK(condition)                                          \
-  do {                                                            \
+#define CHECK(condition)                                             \
+  do {                                                               \
     if (!(condition)) check::failed(__FILE__, __LINE__, #condition); \
   } while (0)
 
 /// CHECK with a text that says which of many cases it was.
-#define CHECK_CASE(condition, text)                                                                    \
-  do {                                                                                                 \
+#define CHECK_CASE(condition, text)                                                               \
+  do {                                                                                            \
     if (!(condition)) check::failed(__FILE__, __LINE__, std::string(#condition) + ": " + (text)); \
   } while (0)

@@ -15,8 +15,8 @@ using reference::Bytes;
 
 namespace {
 
-/// A copy that ends where its allocation ends and starts `alignment` bytes after a multiple of 16, so that AddressSanitizer
-/// sees a read of one byte too many.
+/// A copy that ends where its allocation ends and starts `alignment` bytes after a multiple of 16, so that
+/// AddressSanitizer sees a read of one byte too many.
 class Placed {
  public:
   Placed(const uint8_t* bytes, size_t count, size_t alignment)

@@ -20,6 +20,7 @@ import type { Namespace } from './namespace.js';
 import { sendFrames } from './replay.js';
 import { Scenario } from './scenario.js';
 import type { SelvageDaemon } from './selvage.js';
+import { runPython } from './tool.js';
 import { until } from './until.js';
 
 const NOBODYS_ADDRESS = '10.1.77.2';
@@ -31,12 +32,36 @@ const toNobody = { source: '10.1.1.2', destination: NOBODYS_ADDRESS };
 /** Frames without a route, and whether a router may answer them (RFC 1812 section 4.3.2.7). */
 const RULES = [
   { rule: 'a datagram is answered', frame: innerFrame(toNobody), answered: true },
-  { rule: 'an echo request is', frame: innerFrame({ ...toNobody, protocol: ICMP, payload: icmpMessage(8) }), answered: true },
-  { rule: 'an echo reply is', frame: innerFrame({ ...toNobody, protocol: ICMP, payload: icmpMessage(0) }), answered: true },
-  { rule: '"unreachable" is not', frame: innerFrame({ ...toNobody, protocol: ICMP, payload: icmpMessage(3) }), answered: false },
-  { rule: '"time exceeded" is not', frame: innerFrame({ ...toNobody, protocol: ICMP, payload: icmpMessage(11) }), answered: false },
-  { rule: 'a redirect is not', frame: innerFrame({ ...toNobody, protocol: ICMP, payload: icmpMessage(5) }), answered: false },
-  { rule: 'ICMP without a type is not', frame: innerFrame({ ...toNobody, protocol: ICMP, payload: new Uint8Array(0) }), answered: false },
+  {
+    rule: 'an echo request is',
+    frame: innerFrame({ ...toNobody, protocol: ICMP, payload: icmpMessage(8) }),
+    answered: true,
+  },
+  {
+    rule: 'an echo reply is',
+    frame: innerFrame({ ...toNobody, protocol: ICMP, payload: icmpMessage(0) }),
+    answered: true,
+  },
+  {
+    rule: '"unreachable" is not',
+    frame: innerFrame({ ...toNobody, protocol: ICMP, payload: icmpMessage(3) }),
+    answered: false,
+  },
+  {
+    rule: '"time exceeded" is not',
+    frame: innerFrame({ ...toNobody, protocol: ICMP, payload: icmpMessage(11) }),
+    answered: false,
+  },
+  {
+    rule: 'a redirect is not',
+    frame: innerFrame({ ...toNobody, protocol: ICMP, payload: icmpMessage(5) }),
+    answered: false,
+  },
+  {
+    rule: 'ICMP without a type is not',
+    frame: innerFrame({ ...toNobody, protocol: ICMP, payload: new Uint8Array(0) }),
+    answered: false,
+  },
   { rule: 'a first fragment is', frame: innerFrame({ ...toNobody, fragment: 0x2000 }), answered: true },
   { rule: 'a later fragment is not', frame: innerFrame({ ...toNobody, fragment: 0x2001 }), answered: false },
 ];
@@ -49,7 +74,10 @@ t.test('what cannot go on is answered and counted', async (t) => {
   const [pod1, pod2] = [scenario.lab.pod(0), scenario.lab.pod(1)];
   const host1 = scenario.lab.host(0);
 
-  for (const [from, label] of [[pod1, 'a pod'], [host1, 'the host']] as const) {
+  for (const [from, label] of [
+    [pod1, 'a pod'],
+    [host1, 'the host'],
+  ] as const) {
     await t.test(`no route: ${label} is told "net unreachable"`, async (t) => {
       const change = await changeOf(daemons, async () => {
         const said = await pingOnce(from, [NOBODYS_ADDRESS]);
@@ -62,7 +90,7 @@ t.test('what cannot go on is answered and counted', async (t) => {
 
   await t.test('no route: a TCP connection fails at once instead of timing out', async (t) => {
     const connect = `import socket; socket.create_connection(("${NOBODYS_ADDRESS}", 80), timeout=15)`;
-    const { stderr } = await pod1.exec('python3', ['-c', connect], { mayFail: true });
+    const { stderr } = await runPython(pod1, connect);
     t.match(stderr, /OSError: .*(Network is unreachable|No route to host)/);
   });
 
@@ -79,20 +107,35 @@ t.test('what cannot go on is answered and counted', async (t) => {
         t.match(said, new RegExp(`From ${answers.replaceAll('.', '\\.')} .*Time to live exceeded`, 'i'));
       });
       t.match(change[direction][where], { 'drops.ttlExceeded': 1, answersSent: 1 }, 'counted where it ended');
-      const elsewhere = [change.outbound[1 - where], change.inbound[1 - where], change[other(direction)][where]];
+      const elsewhere = [
+        change.outbound[1 - where],
+        change.inbound[1 - where],
+        change[other(direction)][where],
+      ];
       for (const each of elsewhere) t.notOk(each?.['drops.ttlExceeded'], 'and nowhere else');
     });
   }
 
-  await t.test('an inner packet is one hop on each side: TTL 4 from the pod ends in the kernel of host2', async (t) => {
-    const change = await changeOf(daemons, async () => {
-      t.match(await pingOnce(pod1, ['-t', '4', pod2.address]), /Time to live exceeded/i);
-      t.match(await pingOnce(pod1, ['-t', '5', pod2.address]), /ttl=60 /, 'and TTL 5 arrives; its answer made 4 hops back');
-    });
-    for (const each of [...change.outbound, ...change.inbound]) {
-      t.equal(Object.keys(each).filter((name) => name.startsWith('drops')).length, 0, 'selvage dropped nothing');
-    }
-  });
+  await t.test(
+    'an inner packet is one hop on each side: TTL 4 from the pod ends in the kernel of host2',
+    async (t) => {
+      const change = await changeOf(daemons, async () => {
+        t.match(await pingOnce(pod1, ['-t', '4', pod2.address]), /Time to live exceeded/i);
+        t.match(
+          await pingOnce(pod1, ['-t', '5', pod2.address]),
+          /ttl=60 /,
+          'and TTL 5 arrives; its answer made 4 hops back',
+        );
+      });
+      for (const each of [...change.outbound, ...change.inbound]) {
+        t.equal(
+          Object.keys(each).filter((name) => name.startsWith('drops')).length,
+          0,
+          'selvage dropped nothing',
+        );
+      }
+    },
+  );
 
   await t.test('traceroute shows both lanes as hops', async (t) => {
     const { stdout } = await pod1.exec('traceroute', ['-n', '-q', '1', '-w', '5', '-m', '8', pod2.address], {
@@ -111,7 +154,11 @@ t.test('what cannot go on is answered and counted', async (t) => {
       t.match(said, new RegExp(`From 10\\.1\\.1\\.0 .*mtu ?= ?${OVERLAY_MTU}`, 'i'));
     });
     t.strictSame(change.outbound[0], { framesReceived: 1, 'drops.tooBig': 1, answersSent: 1 });
-    t.match(await pingOnce(pod1, ['-M', 'do', '-s', String(OVERLAY_MTU - 28), pod2.address]), /1 received/, 'and what fits goes on');
+    t.match(
+      await pingOnce(pod1, ['-M', 'do', '-s', String(OVERLAY_MTU - 28), pod2.address]),
+      /1 received/,
+      'and what fits goes on',
+    );
     await host1.ip(`link set flannel0 mtu ${OVERLAY_MTU}`);
     await scenario.lab.setPodMtu(OVERLAY_MTU);
   });
@@ -130,7 +177,11 @@ t.test('what cannot go on is answered and counted', async (t) => {
         await sendFrames(scenario.lab, host1, [frame], 'flannel0');
         await stats(daemons[0], (now) => now.outbound.framesReceived === outbound.framesReceived + 1);
       });
-      t.strictSame(change.outbound[0], { framesReceived: 1, 'drops.noRoute': 1, ...(answered ? { answersSent: 1 } : {}) }, rule);
+      t.strictSame(
+        change.outbound[0],
+        { framesReceived: 1, 'drops.noRoute': 1, ...(answered ? { answersSent: 1 } : {}) },
+        rule,
+      );
     }
   });
 
@@ -138,7 +189,10 @@ t.test('what cannot go on is answered and counted', async (t) => {
     const flood = new Array<Uint8Array>(800).fill(innerFrame({ destination: NOBODYS_ADDRESS }));
     const before = (await daemons[0].stats()).outbound;
     await sendFrames(scenario.lab, host1, flood, 'flannel0');
-    const { outbound } = await stats(daemons[0], (now) => now.outbound.framesReceived === before.framesReceived + flood.length);
+    const { outbound } = await stats(
+      daemons[0],
+      (now) => now.outbound.framesReceived === before.framesReceived + flood.length,
+    );
     const change = differences(before, outbound);
     t.equal(change['drops.noRoute'], flood.length, 'each is dropped and counted');
     const { answersSent = 0, answersSuppressed = 0 } = change;
@@ -172,7 +226,10 @@ function essence(changes: Record<string, number>): Partial<Record<string, number
   return Object.fromEntries(Object.entries(changes).filter(([name]) => said(name)));
 }
 
-async function stats(daemon: SelvageDaemon, isSo: (stats: ForwarderStats) => boolean): Promise<ForwarderStats> {
+async function stats(
+  daemon: SelvageDaemon,
+  isSo: (stats: ForwarderStats) => boolean,
+): Promise<ForwarderStats> {
   return until('the counters to be complete', async () => {
     const now = await daemon.stats();
     return isSo(now) && now;
@@ -180,6 +237,8 @@ async function stats(daemon: SelvageDaemon, isSo: (stats: ForwarderStats) => boo
 }
 
 async function pingOnce(from: Namespace, args: readonly string[]): Promise<string> {
-  const { stdout, stderr } = await from.exec('ping', ['-n', '-c', '1', '-W', '5', ...args], { mayFail: true });
+  const { stdout, stderr } = await from.exec('ping', ['-n', '-c', '1', '-W', '5', ...args], {
+    mayFail: true,
+  });
   return stdout + stderr;
 }

@@ -15,7 +15,16 @@ export interface Overlay {
 }
 
 const STRANGE_ADDRESSES = [
-  ...['0.0.0.0', '0.1.2.3', '127.0.0.1', '169.254.7.7', '224.0.0.1', '239.1.2.3', '240.0.0.1', '255.255.255.255'],
+  ...[
+    '0.0.0.0',
+    '0.1.2.3',
+    '127.0.0.1',
+    '169.254.7.7',
+    '224.0.0.1',
+    '239.1.2.3',
+    '240.0.0.1',
+    '255.255.255.255',
+  ],
   ...['10.1.77.1', '10.1.0.1', '10.2.1.1', '192.168.100.1', '192.168.100.2', '198.51.100.1', '1.1.1.1'],
 ];
 
@@ -60,7 +69,9 @@ export class RandomFrames {
     const flow = { source: `${from}.2`, destination: `${to}.2`, fragment: this.#one(20) ? 0x2000 : 0x4000 };
     const tcp = this.#one(2);
     const data = this.#bytes(this.#pick([0, 1, this.#upTo(3000), this.#upTo(30_000), 60_000]));
-    const transport = tcp ? tcpSegment(this.#bytes(4), 1, this.#upTo(0xff), data) : udpDatagram(this.#bytes(4), data);
+    const transport = tcp
+      ? tcpSegment(this.#bytes(4), 1, this.#upTo(0xff), data)
+      : udpDatagram(this.#bytes(4), data);
     const spec: InnerFrame = { ...flow, protocol: tcp ? TCP : UDP, payload: transport };
     const lied = this.#one(8) ? { ...spec, totalBytes: this.#upTo(0xffff) } : spec;
     const frame = this.#one(10) ? this.#damaged(spec) : innerFrame(lied);
@@ -70,7 +81,10 @@ export class RandomFrames {
     header[0] = lie(1, 0, 2, 3, 255);
     header[1] = lie(tcp ? 1 : 5, 0, 1, 3, 4, 5, 0x81, 0x85, 77);
     header.writeUInt16LE(lie(headerBytes, 0, 20, headerBytes + 4, 65_535), 2);
-    header.writeUInt16LE(lie(this.#mtuBytes - headerBytes, 0, 1, 7, this.#upTo(2000), 65_535), 4);
+    header.writeUInt16LE(
+      lie(this.#mtuBytes - headerBytes, 0, this.#one(4) ? 1 : 50, this.#upTo(2000), 65_535),
+      4,
+    );
     header.writeUInt16LE(lie(20, 0, 12, 24, 60, 65_535), 6);
     header.writeUInt16LE(lie(tcp ? 16 : 6, 0, 4, 16, 6, 65_535), 8);
     return concat([header, frame]);
@@ -81,7 +95,10 @@ export class RandomFrames {
     let wanted = this.#upTo(MOST_SEGMENTS - 1) + 2;
     while (parts.length < wanted) parts.push(...this.next());
     // The kernel cuts at one size, wherever frames begin: most trains are of the size of their first frame.
-    const segmentBytes = Math.min(this.#one(4) ? 1 + this.#upTo(200) : Math.max(parts[0]!.length, 1), this.#mtuBytes);
+    const segmentBytes = Math.min(
+      this.#one(4) ? 1 + this.#upTo(200) : Math.max(parts[0]!.length, 1),
+      this.#mtuBytes,
+    );
     wanted = Math.min(wanted, MOST_SEGMENTS, Math.floor(MOST_DATAGRAM_BYTES / segmentBytes));
     const bytes = new Uint8Array(wanted * segmentBytes - this.#upTo(segmentBytes - 1));
     if (this.#one(2)) parts.forEach((part, i) => put(bytes, part, i * segmentBytes));
@@ -101,16 +118,28 @@ export class RandomFrames {
   /** Consecutive segments of one TCP or UDP flow, which a receiver joins; a few are damaged. */
   #flow(): Uint8Array[] {
     const { from, to } = this.#overlay;
-    const flow = { source: `${from}.${2 + this.#upTo(9)}`, destination: `${to}.${2 + this.#upTo(9)}`, fragment: 0x4000 };
+    const flow = {
+      source: `${from}.${2 + this.#upTo(9)}`,
+      destination: `${to}.${2 + this.#upTo(9)}`,
+      fragment: 0x4000,
+    };
     const payloadBytes = 1 + this.#upTo(this.#mtuBytes - 20 - 20 - 1);
-    const head = this.#one(2) ? { protocol: TCP, ports: this.#bytes(4) } : { protocol: UDP, ports: this.#bytes(4) };
+    const head = this.#one(2)
+      ? { protocol: TCP, ports: this.#bytes(4) }
+      : { protocol: UDP, ports: this.#bytes(4) };
     const first = this.#upTo(0xffff_ffff);
     const frames: Uint8Array[] = [];
     for (let i = 0, count = 2 + this.#upTo(30); i < count; i++) {
       const data = this.#bytes(i === count - 1 ? 1 + this.#upTo(payloadBytes - 1) : payloadBytes);
       const sequence = (first + i * payloadBytes) >>> 0;
-      const transport = head.protocol === TCP ? tcpSegment(head.ports, sequence, 0x10, data) : udpDatagram(head.ports, data);
-      const spec: InnerFrame = { ...flow, identification: i, protocol: head.protocol, payload: withChecksum(flow, head.protocol, transport) };
+      const transport =
+        head.protocol === TCP ? tcpSegment(head.ports, sequence, 0x10, data) : udpDatagram(head.ports, data);
+      const spec: InnerFrame = {
+        ...flow,
+        identification: i,
+        protocol: head.protocol,
+        payload: withChecksum(flow, head.protocol, transport),
+      };
       frames.push(this.#one(10) ? this.#damaged(spec) : innerFrame(spec));
     }
     return frames;
@@ -133,10 +162,16 @@ export class RandomFrames {
   }
 
   #payload(addresses: Addresses, protocol: number): Uint8Array {
-    const data = this.#bytes(this.#pick([0, 1, this.#upTo(64), this.#upTo(this.#mtuBytes - 100), this.#mtuBytes - 100]));
+    const data = this.#bytes(
+      this.#pick([0, 1, this.#upTo(64), this.#upTo(this.#mtuBytes - 100), this.#mtuBytes - 100]),
+    );
     if (protocol === UDP) return withChecksum(addresses, UDP, udpDatagram(this.#bytes(4), data));
     if (protocol !== TCP) return data;
-    return withChecksum(addresses, TCP, tcpSegment(this.#bytes(4), this.#upTo(0xffff_ffff), this.#upTo(0xff), data));
+    return withChecksum(
+      addresses,
+      TCP,
+      tcpSegment(this.#bytes(4), this.#upTo(0xffff_ffff), this.#upTo(0xff), data),
+    );
   }
 
   /** One thing about it is wrong, or at least odd. */
@@ -241,7 +276,11 @@ function udpDatagram(ports: Uint8Array, data: Uint8Array): Uint8Array {
 }
 
 /** Fills in the checksum of a TCP segment or UDP datagram (RFC 9293 section 3.1, RFC 768). */
-function withChecksum({ source, destination }: Addresses, protocol: number, transport: Uint8Array): Uint8Array {
+function withChecksum(
+  { source, destination }: Addresses,
+  protocol: number,
+  transport: Uint8Array,
+): Uint8Array {
   const pseudo = Buffer.alloc(12);
   pseudo.set(source.split('.').map(Number), 0);
   pseudo.set(destination.split('.').map(Number), 4);

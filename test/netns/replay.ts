@@ -33,13 +33,23 @@ export function sendDatagrams(
  * Puts each record into the sending queue of an interface as it is, past the IP stack. A queue that is full drops without a
  * word, so send no more than the queue holds.
  */
-export function sendFrames(lab: Lab, from: LabHost, frames: readonly Uint8Array[], device: string): Promise<ReplayReport> {
+export function sendFrames(
+  lab: Lab,
+  from: LabHost,
+  frames: readonly Uint8Array[],
+  device: string,
+): Promise<ReplayReport> {
   const records = frames.map((bytes) => ({ bytes }));
   return reportOf(startTool(from, 'replay', 'frames', recordsFile(lab, records), device));
 }
 
 /** As {@link sendFrames}, each frame with a virtio-net header of 10 bytes before it, which the kernel believes in part. */
-export function sendOffloads(lab: Lab, from: LabHost, frames: readonly Uint8Array[], device: string): Promise<ReplayReport> {
+export function sendOffloads(
+  lab: Lab,
+  from: LabHost,
+  frames: readonly Uint8Array[],
+  device: string,
+): Promise<ReplayReport> {
   const records = frames.map((bytes) => ({ bytes }));
   return reportOf(startTool(from, 'replay', 'offloads', recordsFile(lab, records), device));
 }

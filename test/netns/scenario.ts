@@ -1,4 +1,4 @@
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 
@@ -63,6 +63,11 @@ export class Scenario {
     return pair;
   }
 
+  /** Stops the daemons that still run. */
+  async stopAll(): Promise<void> {
+    await Promise.all(this.#daemons.map((daemon) => daemon.stop()));
+  }
+
   async #record(): Promise<void> {
     for (const namespace of this.#namespaces()) {
       const file = join(this.lab.directory, `${namespace.label}.pcap`);
@@ -99,8 +104,7 @@ export class Scenario {
       );
       writeFileSync(join(directory, `${namespace.label}.txt`), stdout);
     }
-    for (const file of readdirSync(this.lab.directory))
-      cpSync(join(this.lab.directory, file), join(directory, file));
+    cpSync(this.lab.directory, directory, { recursive: true });
     this.#t.comment(`logs, counters and what was recorded: ${directory}`);
   }
 

@@ -46,14 +46,35 @@ interface Row {
 /** A sound UDP datagram without checksum from pod2 to pod1's discard port, unless told otherwise. */
 function frame(spec: InnerFrame = {}): Uint8Array {
   const payload = new Uint8Array([0x30, 0x39, 0, 9, 0, 12, 0, 0, 1, 2, 3, 4]);
-  return innerFrame({ source: '10.1.2.2', destination: '10.1.1.2', protocol: PROTOCOL_UDP, payload, ...spec });
+  return innerFrame({
+    source: '10.1.2.2',
+    destination: '10.1.1.2',
+    protocol: PROTOCOL_UDP,
+    payload,
+    ...spec,
+  });
 }
 
 const UNSOUND: readonly Row[] = [
-  { rule: 'garbage from a stranger', from: STRANGER, frame: new Uint8Array(40).fill(0xee), reason: 'badVersion' },
-  { rule: 'an empty datagram from a stranger', from: STRANGER, frame: new Uint8Array(0), reason: 'truncated' },
+  {
+    rule: 'garbage from a stranger',
+    from: STRANGER,
+    frame: new Uint8Array(40).fill(0xee),
+    reason: 'badVersion',
+  },
+  {
+    rule: 'an empty datagram from a stranger',
+    from: STRANGER,
+    frame: new Uint8Array(0),
+    reason: 'truncated',
+  },
   { rule: 'a peer, from loopback', from: PEER, frame: frame({ source: '127.0.0.1' }), reason: 'martian' },
-  { rule: 'a peer, to everybody', from: PEER, frame: frame({ destination: '255.255.255.255' }), reason: 'notUnicast' },
+  {
+    rule: 'a peer, to everybody',
+    from: PEER,
+    frame: frame({ destination: '255.255.255.255' }),
+    reason: 'notUnicast',
+  },
 ];
 
 const MODES: Readonly<Record<'strict' | 'peer' | 'off', readonly Row[]>> = {
@@ -62,21 +83,78 @@ const MODES: Readonly<Record<'strict' | 'peer' | 'off', readonly Row[]>> = {
     { rule: 'a peer, from its own subnet', from: PEER, frame: frame() },
     { rule: 'another peer, from its own subnet', from: SECOND_PEER, frame: frame({ source: '10.1.3.2' }) },
     { rule: 'a stranger', from: STRANGER, frame: frame(), reason: 'unknownPeer' },
-    { rule: 'a stranger, from its own subnet', from: STRANGER, frame: frame({ source: '10.1.4.2' }), reason: 'unknownPeer' },
-    { rule: 'a stranger, from our own subnet', from: STRANGER, frame: frame({ source: '10.1.1.9' }), reason: 'unknownPeer' },
+    {
+      rule: 'a stranger, from its own subnet',
+      from: STRANGER,
+      frame: frame({ source: '10.1.4.2' }),
+      reason: 'unknownPeer',
+    },
+    {
+      rule: 'a stranger, from our own subnet',
+      from: STRANGER,
+      frame: frame({ source: '10.1.1.9' }),
+      reason: 'unknownPeer',
+    },
     { rule: 'a stranger, with TTL 1', from: STRANGER, frame: frame({ ttl: 1 }), reason: 'unknownPeer' },
-    { rule: 'a stranger, to somebody else', from: STRANGER, frame: frame({ destination: '10.1.3.2' }), reason: 'unknownPeer' },
-    { rule: "a peer, from another peer's subnet", from: SECOND_PEER, frame: frame(), reason: 'spoofedSource' },
-    { rule: 'a peer, from our own subnet', from: PEER, frame: frame({ source: '10.1.1.9' }), reason: 'spoofedSource' },
-    { rule: "a peer, from nobody's subnet", from: PEER, frame: frame({ source: '10.1.77.2' }), reason: 'spoofedSource' },
-    { rule: 'a peer, from outside the overlay', from: PEER, frame: frame({ source: '198.51.100.7' }), reason: 'spoofedSource' },
-    { rule: "a peer, from another's, with TTL 1", from: SECOND_PEER, frame: frame({ ttl: 1 }), reason: 'spoofedSource' },
+    {
+      rule: 'a stranger, to somebody else',
+      from: STRANGER,
+      frame: frame({ destination: '10.1.3.2' }),
+      reason: 'unknownPeer',
+    },
+    {
+      rule: "a peer, from another peer's subnet",
+      from: SECOND_PEER,
+      frame: frame(),
+      reason: 'spoofedSource',
+    },
+    {
+      rule: 'a peer, from our own subnet',
+      from: PEER,
+      frame: frame({ source: '10.1.1.9' }),
+      reason: 'spoofedSource',
+    },
+    {
+      rule: "a peer, from nobody's subnet",
+      from: PEER,
+      frame: frame({ source: '10.1.77.2' }),
+      reason: 'spoofedSource',
+    },
+    {
+      rule: 'a peer, from outside the overlay',
+      from: PEER,
+      frame: frame({ source: '198.51.100.7' }),
+      reason: 'spoofedSource',
+    },
+    {
+      rule: "a peer, from another's, with TTL 1",
+      from: SECOND_PEER,
+      frame: frame({ ttl: 1 }),
+      reason: 'spoofedSource',
+    },
     { rule: 'a peer, to a third', from: PEER, frame: frame({ destination: '10.1.3.2' }), reason: 'notLocal' },
     { rule: 'a peer, to itself', from: PEER, frame: frame({ destination: '10.1.2.9' }), reason: 'notLocal' },
     { rule: 'a peer, to nobody', from: PEER, frame: frame({ destination: '10.1.77.2' }), reason: 'notLocal' },
-    { rule: "a peer, to this host's underlay", from: PEER, frame: frame({ destination: '192.168.100.1' }), reason: 'notLocal' },
-    { rule: 'a peer, with TTL 1', from: PEER, frame: frame({ ttl: 1 }), reason: 'ttlExceeded', answered: true },
-    { rule: 'a peer, with TTL 0', from: PEER, frame: frame({ ttl: 0 }), reason: 'ttlExceeded', answered: true },
+    {
+      rule: "a peer, to this host's underlay",
+      from: PEER,
+      frame: frame({ destination: '192.168.100.1' }),
+      reason: 'notLocal',
+    },
+    {
+      rule: 'a peer, with TTL 1',
+      from: PEER,
+      frame: frame({ ttl: 1 }),
+      reason: 'ttlExceeded',
+      answered: true,
+    },
+    {
+      rule: 'a peer, with TTL 0',
+      from: PEER,
+      frame: frame({ ttl: 0 }),
+      reason: 'ttlExceeded',
+      answered: true,
+    },
   ],
   peer: [
     ...UNSOUND,
@@ -92,8 +170,19 @@ const MODES: Readonly<Record<'strict' | 'peer' | 'off', readonly Row[]>> = {
     { rule: 'a peer', from: PEER, frame: frame() },
     { rule: 'a stranger', from: STRANGER, frame: frame() },
     { rule: 'a stranger, from its own subnet', from: STRANGER, frame: frame({ source: '10.1.4.2' }) },
-    { rule: 'a stranger, to a third', from: STRANGER, frame: frame({ destination: '10.1.3.2' }), reason: 'notLocal' },
-    { rule: 'a stranger, with TTL 1', from: STRANGER, frame: frame({ ttl: 1 }), reason: 'ttlExceeded', answered: true },
+    {
+      rule: 'a stranger, to a third',
+      from: STRANGER,
+      frame: frame({ destination: '10.1.3.2' }),
+      reason: 'notLocal',
+    },
+    {
+      rule: 'a stranger, with TTL 1',
+      from: STRANGER,
+      frame: frame({ ttl: 1 }),
+      reason: 'ttlExceeded',
+      answered: true,
+    },
   ],
 };
 
@@ -106,7 +195,12 @@ t.test('who may send what into a host', async (t) => {
   const withoutStranger = { ...routes, peers: routes.peers.slice(0, -1) };
   const peer = await scenario.start(PEER);
   const inPod = await startToolUntil('capturing', lab.pod(0), 'capture', 'eth0');
-  const atStranger = await startToolUntil('capturing', lab.host(STRANGER), 'capture', lab.host(STRANGER).underlay);
+  const atStranger = await startToolUntil(
+    'capturing',
+    lab.host(STRANGER),
+    'capture',
+    lab.host(STRANGER).underlay,
+  );
   for (const [mode, rows] of Object.entries(MODES)) {
     for (const lanes of [1, 2]) {
       const extraArgs = ['--source-check', mode, '--lanes', String(lanes)];
@@ -114,7 +208,9 @@ t.test('who may send what into a host', async (t) => {
       const host = { scenario, daemon, peer, inPod, atStranger };
       for (const row of rows) {
         const what = row.reason === undefined ? 'arrives' : `is dropped as ${row.reason}`;
-        await t.test(`--source-check=${mode}, ${count(lanes, 'lane')}: ${row.rule}: ${what}`, (t) => sendRow(t, host, row));
+        await t.test(`--source-check=${mode}, ${count(lanes, 'lane')}: ${row.rule}: ${what}`, (t) =>
+          sendRow(t, host, row),
+        );
       }
       await daemon.stop();
     }
@@ -141,7 +237,10 @@ async function sendRow(t: Test, watched: Watched, row: Row): Promise<void> {
   const [podSaw, strangerSaw] = [inPod.stdout.length, atStranger.stdout.length];
 
   const records = new Array(COPIES).fill({ bytes: row.frame }) as { bytes: Uint8Array }[];
-  const sent = await sendDatagrams(lab, lab.host(row.from), records, { address: lab.host(0).publicIp, port: PORT });
+  const sent = await sendDatagrams(lab, lab.host(row.from), records, {
+    address: lab.host(0).publicIp,
+    port: PORT,
+  });
   t.match(sent, { sent: COPIES, refused: {} }, `${lab.host(row.from).label} sent it ${COPIES} times`);
 
   const after = await until('the frames to be counted', async () => {
@@ -161,8 +260,14 @@ async function sendRow(t: Test, watched: Watched, row: Row): Promise<void> {
 
   await pingPod(watched, lab.host(PEER));
   const arrived = framesIn(inPod.stdout.slice(podSaw)).filter(isNoPing);
-  t.equal(arrived.length, reason === undefined ? COPIES : 0, reason === undefined ? 'all arrive' : 'none arrives');
-  const back = framesIn(atStranger.stdout.slice(strangerSaw)).filter((each) => each.source === lab.host(0).publicIp);
+  t.equal(
+    arrived.length,
+    reason === undefined ? COPIES : 0,
+    reason === undefined ? 'all arrive' : 'none arrives',
+  );
+  const back = framesIn(atStranger.stdout.slice(strangerSaw)).filter(
+    (each) => each.source === lab.host(0).publicIp,
+  );
   t.strictSame(back, [], 'the stranger hears nothing');
 }
 

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-import { tail, type Child } from './child.js';
+import { tail, type Child, type CommandResult } from './child.js';
 import type { Namespace } from './namespace.js';
 import { until } from './until.js';
 
@@ -18,6 +18,11 @@ const TOOLS = new URL('../../../test/netns/tools/', import.meta.url);
 export function startTool(where: Namespace, name: string, ...args: readonly (string | number)[]): Child {
   const file = fileURLToPath(new URL(`${name}.py`, TOOLS));
   return where.spawn(PYTHON, [file, ...args.map(String)], { env: { PYTHONDONTWRITEBYTECODE: '1' } });
+}
+
+/** Runs a few lines of Python in a namespace; resolves with what they print, also when they fail. */
+export async function runPython(where: Namespace, code: string): Promise<CommandResult> {
+  return where.exec(PYTHON, ['-c', code], { mayFail: true });
 }
 
 /** Starts a tool and waits until it has said a line, such as `listening`. */

@@ -37,7 +37,9 @@ for (const underlayMtu of [1500, 9000]) {
     const scenario = await Scenario.open(t, { underlayMtu, packages: ['ethtool'] });
     for (const links of LINKS) {
       for (const lanes of [1, 2]) {
-        await t.test(`${links}, ${lanes === 1 ? '1 lane' : `${lanes} lanes`}`, (t) => transfer(t, scenario, links, lanes));
+        await t.test(`${links}, ${lanes === 1 ? '1 lane' : `${lanes} lanes`}`, (t) =>
+          transfer(t, scenario, links, lanes),
+        );
       }
     }
   });
@@ -84,7 +86,12 @@ async function udpBothWays(t: Test, lab: Lab): Promise<void> {
 }
 
 /** That the matrix is what it says, and no row quietly tests another's path. */
-async function offloadsWereAsMeant(t: Test, daemons: readonly SelvageDaemon[], links: Links, lanes: number): Promise<void> {
+async function offloadsWereAsMeant(
+  t: Test,
+  daemons: readonly SelvageDaemon[],
+  links: Links,
+  lanes: number,
+): Promise<void> {
   for (const daemon of daemons) {
     const { device, socket, outbound, inbound } = await daemon.stats();
     const on = links !== 'no offload';
@@ -99,8 +106,15 @@ async function offloadsWereAsMeant(t: Test, daemons: readonly SelvageDaemon[], l
 /** What one daemon sends the other receives, and nothing ends on the way. */
 async function nothingWasLost(t: Test, daemons: readonly [SelvageDaemon, SelvageDaemon]): Promise<void> {
   const [one, two] = await Promise.all([daemons[0].stats(), daemons[1].stats()]);
-  for (const [from, to, name] of [[one, two, 'first to second'], [two, one, 'second to first']] as const) {
-    t.strictSame(lossOf(from, to), { sending: 0, underway: 0, receiving: 0, kernel: 0 }, `${name} host: no frame was lost`);
+  for (const [from, to, name] of [
+    [one, two, 'first to second'],
+    [two, one, 'second to first'],
+  ] as const) {
+    t.strictSame(
+      lossOf(from, to),
+      { sending: 0, underway: 0, receiving: 0, kernel: 0 },
+      `${name} host: no frame was lost`,
+    );
   }
 }
 
@@ -121,6 +135,10 @@ async function setLinks(lab: Lab, links: Links): Promise<void> {
   // Receiving is never joined on a veth of its own accord; with GRO on it would be, and no row asks for that.
   const inPods = ['tx', 'rx', 'tso', 'gso'].flatMap((feature) => [feature, state]);
   await Promise.all(lab.pods.map((pod) => pod.exec('ethtool', ['-K', 'eth0', ...inPods])));
-  if (off) await Promise.all(lab.hosts.map((host) => host.exec('ethtool', ['-K', host.underlay, ...features])));
-  else await Promise.all(lab.hosts.map((host) => host.exec('ethtool', ['-K', host.underlay, 'tx', 'on', 'rx', 'on'])));
+  if (off)
+    await Promise.all(lab.hosts.map((host) => host.exec('ethtool', ['-K', host.underlay, ...features])));
+  else
+    await Promise.all(
+      lab.hosts.map((host) => host.exec('ethtool', ['-K', host.underlay, 'tx', 'on', 'rx', 'on'])),
+    );
 }

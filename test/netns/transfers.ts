@@ -31,11 +31,23 @@ interface StreamReport {
 /** TCP between two ends; asserts that each end received byte for byte what the other sent. */
 export async function checkedTcp(t: Test, from: End, to: End, load: TcpLoad, rule: string): Promise<void> {
   const where = [to.address, TCP_PORT, load.streams];
-  const listener = await startToolUntil('listening', to, 'tcp_transfer', 'listen', ...where, load.listenBytes, TEST_SEED);
+  const listener = await startToolUntil(
+    'listening',
+    to,
+    'tcp_transfer',
+    'listen',
+    ...where,
+    load.listenBytes,
+    TEST_SEED,
+  );
   const connector = startTool(from, 'tcp_transfer', 'connect', ...where, load.connectBytes, TEST_SEED);
-  const [near, far] = await Promise.all([reportOf<StreamReport[]>(connector), reportOf<StreamReport[]>(listener)]);
+  const [near, far] = await Promise.all([
+    reportOf<StreamReport[]>(connector),
+    reportOf<StreamReport[]>(listener),
+  ]);
   const sent = (streams: StreamReport[]): unknown => streams.map((each) => [each.sentBytes, each.sent]);
-  const received = (streams: StreamReport[]): unknown => streams.map((each) => [each.receivedBytes, each.received]);
+  const received = (streams: StreamReport[]): unknown =>
+    streams.map((each) => [each.receivedBytes, each.received]);
   t.equal(near.length, load.streams, `${rule}: all streams ran`);
   t.strictSame(received(far), sent(near), `${rule}: arrives byte for byte (TEST_SEED=${TEST_SEED})`);
   t.strictSame(received(near), sent(far), `${rule}: and so does what comes back`);
@@ -69,6 +81,10 @@ export async function checkedSizes(t: Test, from: End, to: End, mtuBytes: number
   const mostBytes = mtuBytes - UDP_HEADERS;
   const sweep = startTool(from, 'udp_echo', 'sweep', to.address, ECHO_PORT, 0, mostBytes, TEST_SEED);
   const rule = `every inner packet from ${UDP_HEADERS} bytes to the full MTU ${mtuBytes} returns unchanged`;
-  t.match(await reportOf(sweep), { returned: 2 * (mostBytes + 1), fault: null }, `${rule} (TEST_SEED=${TEST_SEED})`);
+  t.match(
+    await reportOf(sweep),
+    { returned: 2 * (mostBytes + 1), fault: null },
+    `${rule} (TEST_SEED=${TEST_SEED})`,
+  );
   await server.terminate(0);
 }

@@ -53,8 +53,8 @@ inline bool continues(const Frame& frame, const Packet& next) {
   const size_t count = frame.datagrams.size();
   if (!sameHeader(head, next) || next.payload.size() > head.payload.size()) return false;
   if (count == 64 || frame.bytes + next.payload.size() > 65535) return false;
-  const bool ordered = head.ipv6 || head.dontFragment ||
-                       next.identification == static_cast<uint16_t>(head.identification + count);
+  const bool ordered =
+      head.ipv6 || head.dontFragment || next.identification == static_cast<uint16_t>(head.identification + count);
   const uint32_t sequence = static_cast<uint32_t>(head.sequence + count * head.payload.size());
   return ordered && (!head.tcp || next.sequence == sequence);
 }

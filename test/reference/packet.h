@@ -30,13 +30,13 @@ struct Packet {
   std::vector<uint8_t> extensions;           // IPv6 types of extension headers; each is padded options of 8 bytes
   uint16_t sourcePort = 0;
   uint16_t destinationPort = 0;
-  uint32_t sequence = 0;        // TCP, as the fields below
+  uint32_t sequence = 0;  // TCP, as the fields below
   uint32_t acknowledgment = 0;
-  uint8_t reserved = 0;         // low four bits beside the data offset
+  uint8_t reserved = 0;  // low four bits beside the data offset
   uint8_t flags = ACK;
   uint16_t window = 0;
   uint16_t urgent = 0;
-  Bytes tcpOptions;             // a multiple of four bytes, up to 40
+  Bytes tcpOptions;  // a multiple of four bytes, up to 40
   Bytes payload;
 };
 
@@ -130,8 +130,8 @@ inline Bytes buildIpv6(const Packet& packet, size_t transportBytes) {
   out.insert(out.end(), packet.destination.begin(), packet.destination.end());
   for (size_t i = 0; i < packet.extensions.size(); i++) {
     put8(out, i + 1 < packet.extensions.size() ? packet.extensions[i + 1] : protocol);
-    put8(out, 0);                              // 8 bytes
-    put16(out, 0x0102);                        // PadN of 2, or a routing header's type and segments left...
+    put8(out, 0);        // 8 bytes
+    put16(out, 0x0102);  // PadN of 2, or a routing header's type and segments left...
     if (packet.extensions[i] == 43) out[out.size() - 1] = 0;  // ...which are used up
     put32(out, 0x01020000);
   }
@@ -168,7 +168,7 @@ enum class Shape {
 
 struct Reading {
   Shape shape = Shape::NO_IP;
-  Packet packet;             // as far as it could be read
+  Packet packet;  // as far as it could be read
   bool checksumsRight = false;
   bool udpWithoutChecksum = false;
 };
@@ -243,8 +243,8 @@ inline Reading read(const Bytes& bytes) {
   reading.shape = packet.tcp ? readTcp(bytes, start, packet) : readUdp(bytes, start, packet);
   if (reading.shape != Shape::REGULAR) return reading;
   reading.udpWithoutChecksum = !packet.tcp && get16(bytes, start + 6) == 0;
-  reading.checksumsRight = transportChecksumRight(packet, bytes) &&
-                           (packet.ipv6 || checksum(bytes.data(), 20) == 0xffff);
+  reading.checksumsRight =
+      transportChecksumRight(packet, bytes) && (packet.ipv6 || checksum(bytes.data(), 20) == 0xffff);
   return reading;
 }
 

@@ -1,8 +1,8 @@
-"""Prints every IP packet that arrives at or leaves an interface, one line each: '<' for in, '>' for out, then hex.
+"""Tells every IP packet that arrives at or leaves an interface, one line each: '<' for in, '>' for out, then hex.
 
-    capture.py INTERFACE [MOST_BYTES]
+    capture.py INTERFACE [FILE]
 
-Superframes are printed as they are, cut to MOST_BYTES (2048 by default). Says 'capturing' first; runs until killed.
+Without FILE it prints them. Superframes are told as they are. Says 'capturing' first; runs until killed.
 """
 
 import socket
@@ -15,7 +15,7 @@ BUFFER_BYTES = 8 << 20
 IP_TYPES = (0x0800, 0x86DD)
 
 
-def main(interface, most='2048'):
+def main(interface, path=None):
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
     for option in (socket.SO_RCVBUF, SO_RCVBUFFORCE):
         try:
@@ -24,10 +24,11 @@ def main(interface, most='2048'):
             pass  # not the machine's root: as large as the limit allows
     sock.bind((interface, ETH_P_ALL))
     print('capturing', flush=True)
+    out = sys.stdout if path is None else open(path, 'w')
     while True:
-        packet, address = sock.recvfrom(int(most))
+        packet, address = sock.recvfrom(65535)
         if address[1] in IP_TYPES:
-            print('>' if address[2] == PACKET_OUTGOING else '<', packet.hex(), flush=True)
+            print('>' if address[2] == PACKET_OUTGOING else '<', packet.hex(), file=out, flush=True)
 
 
 main(*sys.argv[1:])
