@@ -1,5 +1,5 @@
 import { messageOf, SelvageError } from '../errors.js';
-import { formatIpv4, isUnicastIpv4, parseIpv4, parsePrefix, type Prefix } from '../prefix.js';
+import { isUnicastIpv4, parseIpv4, parsePrefix, type Prefix } from '../prefix.js';
 import { buildRouteTable, type TableRoute } from './build_route_table.js';
 import { type Endpoint, type NextHopIdListener, NextHopIds } from './next_hop_ids.js';
 import { LOCAL } from './route_table.js';
@@ -22,6 +22,8 @@ export interface RouteSetOptions extends NextHopIdListener {
 
 interface Entry {
   readonly prefix: Prefix;
+  /** Canonical text of the endpoint's address. */
+  readonly nextHop: string;
   readonly endpoint: Endpoint;
   /** The endpoint's id; -1 until the route is adopted. */
   id: number;
@@ -48,7 +50,7 @@ export class RouteSet {
 
   /** @throws SelvageError ERR_ROUTE_INVALID for a default port outside 1..65535 */
   constructor(options: RouteSetOptions) {
-    requirePort(options.defaultPort, 'defaultPort');
+    requirePort(options.defaultPort, () => 'defaultPort');
     this.#defaultPort = options.defaultPort;
     this.#ids = new NextHopIds(options);
   }
@@ -74,16 +76,15 @@ export class RouteSet {
     const entries = new Map<string, Entry>();
     let index = 0;
     for (const route of routes) {
-      const where = `routes[${index}]`;
-      const entry = this.#check(route, `${where}.`);
+      const entry = this.#unchanged(route) ?? this.#check(route, () => `routes[${index}].`);
       if (entries.has(route.prefix)) {
         const first = [...entries.keys()].indexOf(route.prefix);
         throw new SelvageError(
           'ERR_ROUTE_DUPLICATE',
-          `routes[${first}] and ${where} are both for ${route.prefix}: keep one of them`,
+          `routes[${first}] and routes[${index}] are both for ${route.prefix}: keep one of them`,
         );
       }
-      requireNotLocal(nextLocal, route.prefix, `${where}.prefix: `);
+      requireNotLocal(nextLocal, route.prefix, () => `routes[${index}].prefix: `);
       entries.set(route.prefix, entry);
       index++;
     }
@@ -97,8 +98,8 @@ export class RouteSet {
    * @throws SelvageError ERR_ROUTE_INVALID or ERR_ROUTE_LOCAL
    */
   set(route: Route): void {
-    const entry = this.#check(route, '');
-    requireNotLocal(this.#local, route.prefix, '');
+    const entry = this.#check(route, nowhere);
+    requireNotLocal(this.#local, route.prefix, nowhere);
     const before = this.#routes.get(route.prefix);
     entry.id = this.#ids.borrow(entry.endpoint);
     this.#routes.set(route.prefix, entry);
@@ -112,7 +113,7 @@ export class RouteSet {
    * @throws SelvageError ERR_ROUTE_INVALID when the text is not a prefix, as it could never match
    */
   delete(prefix: string): boolean {
-    parse(prefix, '', parsePrefix);
+    parse(prefix, nowhere, parsePrefix);
     const held = this.#routes.get(prefix);
     if (held === undefined) return false;
     this.#routes.delete(prefix);
@@ -122,9 +123,9 @@ export class RouteSet {
 
   /** The routes, ports filled in, in the order their prefixes first appeared. The caller owns the array. */
   list(): Required<Route>[] {
-    return Array.from(this.#routes, ([prefix, { endpoint }]) => ({
+    return Array.from(this.#routes, ([prefix, { nextHop, endpoint }]) => ({
       prefix,
-      nextHop: formatIpv4(endpoint.address),
+      nextHop,
       port: endpoint.port,
     }));
   }
@@ -136,7 +137,7 @@ export class RouteSet {
    */
   setLocal(prefixes: Iterable<string>): void {
     const local = parseLocal(prefixes);
-    for (const prefix of this.#routes.keys()) requireNotLocal(local, prefix, '');
+    for (const prefix of this.#routes.keys()) requireNotLocal(local, prefix, nowhere);
     this.#local = local;
   }
 
@@ -172,18 +173,25 @@ export class RouteSet {
     for (const prefix of this.#local.values()) yield { prefix, nextHopId: LOCAL };
   }
 
-  #check(route: Route, where: string): Entry {
-    const prefix = parse(route.prefix, `${where}prefix: `, parsePrefix);
-    const address = parse(route.nextHop, `${where}nextHop: `, parseIpv4);
+  /** What is held for this very route already: most of a large replacement is as it was, and need not be parsed. */
+  #unchanged({ prefix, nextHop, port = this.#defaultPort }: Route): Entry | undefined {
+    const held = this.#routes.get(prefix);
+    return held?.nextHop === nextHop && held.endpoint.port === port ? held : undefined;
+  }
+
+  #check(route: Route, where: Where): Entry {
+    const { nextHop } = route;
+    const prefix = parse(route.prefix, () => `${where()}prefix: `, parsePrefix);
+    const address = parse(nextHop, () => `${where()}nextHop: `, parseIpv4);
     if (!isUnicastIpv4(address)) {
       throw new SelvageError(
         'ERR_ROUTE_INVALID',
-        `${where}nextHop: ${route.nextHop} is not the address of one host; give the peer's unicast address`,
+        `${where()}nextHop: ${nextHop} is not the address of one host; give the peer's unicast address`,
       );
     }
     const port = route.port ?? this.#defaultPort;
-    requirePort(port, `${where}port`);
-    return { prefix, endpoint: { address, port }, id: -1 };
+    requirePort(port, () => `${where()}port`);
+    return { prefix, nextHop, endpoint: { address, port }, id: -1 };
   }
 
   /** New uses are counted before old ones end, so that no endpoint in both loses its id in between. */
@@ -194,33 +202,45 @@ export class RouteSet {
   }
 }
 
+/** Names the place of a fault; a function, as its text is made for faults only. */
+type Where = () => string;
+
+const nowhere: Where = () => '';
+
 function parseLocal(prefixes: Iterable<string>): Map<string, Prefix> {
   const local = new Map<string, Prefix>();
-  for (const prefix of prefixes) local.set(prefix, parse(prefix, 'own subnet: ', parsePrefix));
+  for (const prefix of prefixes)
+    local.set(
+      prefix,
+      parse(prefix, () => 'own subnet: ', parsePrefix),
+    );
   return local;
 }
 
 /** Runs a parser of one text; its error gets the field's name and this file's code. */
-function parse<T>(text: string, where: string, parser: (text: string) => T): T {
+function parse<T>(text: string, where: Where, parser: (text: string) => T): T {
   if (typeof text !== 'string') {
-    throw new SelvageError('ERR_ROUTE_INVALID', `${where}expected a string, not ${typeof text}`);
+    throw new SelvageError('ERR_ROUTE_INVALID', `${where()}expected a string, not ${typeof text}`);
   }
   try {
     return parser(text);
   } catch (error) {
-    throw new SelvageError('ERR_ROUTE_INVALID', `${where}${messageOf(error)}`, { cause: error });
+    throw new SelvageError('ERR_ROUTE_INVALID', `${where()}${messageOf(error)}`, { cause: error });
   }
 }
 
-function requirePort(port: number, where: string): void {
+function requirePort(port: number, where: Where): void {
   if (Number.isInteger(port) && port >= 1 && port <= 65_535) return;
-  throw new SelvageError('ERR_ROUTE_INVALID', `${where}: ${String(port)} is not a UDP port from 1 to 65535`);
+  throw new SelvageError(
+    'ERR_ROUTE_INVALID',
+    `${where()}: ${String(port)} is not a UDP port from 1 to 65535`,
+  );
 }
 
-function requireNotLocal(local: ReadonlyMap<string, Prefix>, prefix: string, where: string): void {
+function requireNotLocal(local: ReadonlyMap<string, Prefix>, prefix: string, where: Where): void {
   if (!local.has(prefix)) return;
   throw new SelvageError(
     'ERR_ROUTE_LOCAL',
-    `${where}${prefix} is this host's own subnet; a peer cannot have it too`,
+    `${where()}${prefix} is this host's own subnet; a peer cannot have it too`,
   );
 }

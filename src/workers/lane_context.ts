@@ -32,13 +32,13 @@ export interface LaneContextOptions {
 /**
  * What the decisions of one lane read and write. One shape for life; the lane's thread only.
  *
- * The lane loop changes `table` and `nowMillis` between bursts, never within one.
+ * What is not readonly may change between bursts, never within one.
  */
 export class LaneContext {
   table: RouteTable;
-  readonly mtuBytes: number;
-  readonly tunAddress: number;
-  readonly sourceCheck: SourceCheck;
+  mtuBytes: number;
+  tunAddress: number;
+  sourceCheck: SourceCheck;
   /** int32 milliseconds of a monotonic clock, set by the lane loop once a turn. */
   nowMillis: number;
   readonly counters: LaneCounters;

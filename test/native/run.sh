@@ -3,7 +3,7 @@
 #
 #   run.sh [--asan]          for this machine, with AddressSanitizer and UndefinedBehaviorSanitizer (the default)
 #   run.sh --arm64           cross-compiled for arm64 and run under qemu, at TEST_SCALE=5 unless it is set
-#   run.sh --fuzz SECONDS    each libFuzzer target for SECONDS; an input that breaks one is kept
+#   run.sh --fuzz SECONDS    each libFuzzer target for SECONDS; an input that breaks one is kept and tried again
 #
 # Several may be given. Environment: NATIVE_TEST_BUILD (build directory; default build/native-test in the repository),
 # TEST_SEED and TEST_SCALE (test/native/random.h), CXX.
@@ -99,7 +99,7 @@ fuzz_one() {
   mkdir -p "$crashes" "$build/fuzz/corpus/$1"
   status=0
   "$build/fuzz/$1" -max_total_time="$2" -max_len=4096 -timeout=10 -print_final_stats=1 \
-    -artifact_prefix="$crashes/" "$build/fuzz/corpus/$1" >"$build/fuzz/$1.log" 2>&1 || status=$?
+    -artifact_prefix="$crashes/" "$build/fuzz/corpus/$1" "$crashes" >"$build/fuzz/$1.log" 2>&1 || status=$?
   runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$build/fuzz/$1.log")
   if [ "$status" -eq 0 ]; then
     echo "ok - fuzz, $1: $2 s, ${runs:-0} inputs" >>"$stream"
