@@ -64,7 +64,8 @@ for (const lanes of [1, 2]) {
       inbound.superframesSent > 0,
       `${inbound.superframesSent} superframes were put together from its datagrams`,
     );
-    t.strictSame(nonZero(inbound.drops), {}, 'nothing of its was dropped');
+    // The kernel sends IPv6 router solicitations into openvpn's device, and openvpn carries them.
+    t.strictSame(nonZero({ ...inbound.drops, ipv6NotCarried: 0 }), {}, 'nothing of its was dropped');
     t.strictSame(nonZero(outbound.drops), {}, 'and nothing for it');
   });
 }
