@@ -59,6 +59,14 @@ TunOffloads setOffloads(int fd) {
   return {};
 }
 
+/// A superframe of one segment is an ordinary frame whose header is still to be completed.
+void makeOrdinary(const SegmentPlan& plan, uint8_t* frame) {
+  uint8_t header[MAX_HEADER_BYTES];
+  const uint8_t* payload;
+  stampSegment(plan, 0, header, &payload);
+  std::memcpy(frame, header, plan.headerBytes);
+}
+
 /// Derives what the columns say of the frame just read, from its virtio-net header.
 void describeRow(const Burst& burst, uint32_t row, uint8_t* frame, uint32_t bytes, const VnetHeader& vnet) {
   burst.offset[row] = static_cast<int32_t>(frame - burst.slab);
@@ -69,10 +77,8 @@ void describeRow(const Burst& burst, uint32_t row, uint8_t* frame, uint32_t byte
     SegmentPlan plan;
     const int segments = planSegments(vnet, frame, bytes, &plan);
     burst.segments[row] = segments > 0 ? segments : 0;
-    if (segments > 0) {
-      const uint32_t largest = plan.headerBytes + plan.payloadBytes;
-      burst.wireBytes[row] = static_cast<int32_t>(largest < bytes ? largest : bytes);
-    }
+    if (segments > 0) burst.wireBytes[row] = static_cast<int32_t>(plan.headerBytes + plan.payloadBytes);
+    if (segments == 1) makeOrdinary(plan, frame);
   } else if ((vnet.flags & VNET_NEEDS_CSUM) != 0 && finishChecksum(vnet, frame, bytes) != 0) {
     burst.segments[row] = 0;
   }

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds and runs the tests of the pure native files (native/{checksum,segment,coalesce}.cc). TAP on standard output.
+# Builds and runs the tests of the native files: the pure ones (native/{checksum,segment,coalesce}.cc) wherever they run,
+# those that call the kernel (native/{tun,udp}.cc) on this machine. TAP on standard output.
 #
 #   run.sh [--asan]          for this machine, with AddressSanitizer and UndefinedBehaviorSanitizer (the default)
 #   run.sh --arm64           cross-compiled for arm64 and run under qemu, at TEST_SCALE=5 unless it is set
@@ -14,7 +15,8 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 build=${NATIVE_TEST_BUILD:-$root/build/native-test}
 warnings='-Wall -Wextra -Wsign-compare -Wconversion -Werror'
 pure='checksum segment coalesce'
-tests='checksum segment segment_lies coalesce coalesce_random round_trip'
+kernel='tun udp set_up_error'
+pure_tests='checksum segment segment_lies coalesce coalesce_random round_trip'
 targets='segment_fuzz coalesce_fuzz'
 failed=0
 
@@ -38,7 +40,7 @@ build_tests() {
   shift 2
   mkdir -p "$out"
   objects=
-  for name in $pure; do
+  for name in $sources; do
     # shellcheck disable=SC2086
     "$compiler" -std=c++20 $warnings "$@" -c "$root/native/$name.cc" -o "$out/$name.o"
     objects="$objects $out/$name.o"
@@ -78,6 +80,8 @@ run_tests() {
 run_asan() {
   compiler=${CXX:-g++}
   need "$compiler" g++
+  sources="$pure $kernel"
+  tests="$pure_tests sockets"
   # A sanitizer's finding ends the program.
   build_tests "$build/asan" "$compiler" -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
     -fno-sanitize-recover=all
@@ -89,6 +93,8 @@ run_asan() {
 run_arm64() {
   need aarch64-linux-gnu-g++ g++-aarch64-linux-gnu
   need qemu-aarch64 qemu-user
+  sources=$pure
+  tests=$pure_tests
   build_tests "$build/arm64" aarch64-linux-gnu-g++ -O2 -static
   run_tests arm64 "$build/arm64" env TEST_SCALE="${TEST_SCALE:-5}" qemu-aarch64
 }
