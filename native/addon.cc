@@ -256,6 +256,17 @@ bool readBurst(napi_env env, napi_value columns, Burst* burst, std::vector<napi_
   return true;
 }
 
+void releaseReferences(napi_env env, AttachedLane& attached) {
+  for (napi_ref reference : attached.columns) napi_delete_reference(env, reference);
+  if (attached.endpoints != nullptr) napi_delete_reference(env, attached.endpoints);
+  attached = AttachedLane{};
+}
+
+napi_value refuseLane(napi_env env, AttachedLane& attached, const char* why) {
+  releaseReferences(env, attached);
+  return throwRangeError(env, why);
+}
+
 napi_value AttachLane(napi_env env, napi_callback_info info) {
   const Arguments<7> arguments(env, info);
   AttachedLane attached;
@@ -267,16 +278,16 @@ napi_value AttachLane(napi_env env, napi_callback_info info) {
     napi_value columns;
     if (napi_get_element(env, arguments.at(3), i, &columns) != napi_ok ||
         !readBurst(env, columns, &options.bursts[i], &attached.columns)) {
-      return throwRangeError(env, "attachLane: a burst's columns have the wrong types or unequal lengths");
+      return refuseLane(env, attached, "attachLane: a burst's columns have the wrong types or unequal lengths");
     }
   }
   const Burst& inbound = options.bursts[BURST_INBOUND];
-  if (inbound.slabBytes < UdpReceiver::SLAB_BYTES || inbound.rows < UdpReceiver::MAX_DATAGRAMS) {
-    return throwRangeError(env, "attachLane: the inbound burst is smaller than one receive can fill");
+  if (inbound.slabBytes < UdpReceiver::SLAB_BYTES || inbound.rows != UdpReceiver::MAX_DATAGRAMS) {
+    return refuseLane(env, attached, "attachLane: the inbound burst does not have the size of one receive (see layout)");
   }
   TypedArray report;
   if (!typedArray(env, arguments.at(4), napi_int32_array, &report) || report.length < REPORT_WORDS) {
-    return throwRangeError(env, "attachLane: report must be an Int32Array of REPORT_WORDS");
+    return refuseLane(env, attached, "attachLane: report must be an Int32Array of REPORT_WORDS");
   }
   napi_ref reference;
   napi_create_reference(env, arguments.at(4), 1, &reference);
@@ -304,9 +315,7 @@ napi_value DetachLane(napi_env env, napi_callback_info info) {
   const Arguments<1> arguments(env, info);
   AttachedLane* attached = attachedLane(env, arguments.integer(0));
   if (attached == nullptr) return hotResult(env, -EBADF);
-  for (napi_ref reference : attached->columns) napi_delete_reference(env, reference);
-  if (attached->endpoints != nullptr) napi_delete_reference(env, attached->endpoints);
-  *attached = AttachedLane{};
+  releaseReferences(env, *attached);
   return hotResult(env, 0);
 }
 
@@ -317,11 +326,12 @@ napi_value SetEndpoints(napi_env env, napi_callback_info info) {
   if (attached == nullptr || !typedArray(env, arguments.at(1), napi_int32_array, &words)) {
     return hotResult(env, -EINVAL);
   }
+  const Endpoints endpoints = {static_cast<const int32_t*>(words.data), static_cast<uint32_t>(words.length / 2)};
+  if (!attached->lane->setEndpoints(endpoints)) return hotResult(env, -EBUSY);
   napi_ref reference;
   napi_create_reference(env, arguments.at(1), 1, &reference);
   if (attached->endpoints != nullptr) napi_delete_reference(env, attached->endpoints);
   attached->endpoints = reference;
-  attached->lane->setEndpoints({static_cast<const int32_t*>(words.data), static_cast<uint32_t>(words.length / 2)});
   return hotResult(env, 0);
 }
 

@@ -372,7 +372,7 @@ uint32_t Coalescer::gather(uint32_t index, iovec* out) const {
   const Datagram& head = datagrams_[chain.first];
   out[0] = {head.start, head.bytes};
   uint32_t pieces = 1;
-  for (uint32_t i = head.next; i != NONE; i = datagrams_[i].next) {
+  for (uint32_t i = head.next; i != NONE && pieces < MAX_SEGMENTS; i = datagrams_[i].next) {
     out[pieces++] = {datagrams_[i].start + chain.headerBytes, datagrams_[i].bytes - chain.headerBytes};
   }
   return pieces;

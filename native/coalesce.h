@@ -61,6 +61,10 @@ class Coalescer {
   uint32_t finish();
 
   /// @param index 0 to the number of frames - 1
+  /// Frames of the burst so far: the bound of `index` below.
+  uint32_t frames() const { return chainCount_; }
+
+  /// @param index below frames()
   const CoalescedFrame& frame(uint32_t index) const;
 
   /// Fills `out` with the pieces of a frame: the first datagram whole, then the payloads of the others.

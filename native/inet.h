@@ -1,5 +1,5 @@
 // Network byte order over bytes, and where the fields of IPv4, IPv6, TCP and UDP headers lie that native code reads or
-// writes. The layouts are drawn in src/encap/header.ts. Callers have checked that the bytes are there.
+// writes. The layouts are drawn in src/encap/ipv4_header.ts. Callers have checked that the bytes are there.
 // Pure: no system call, no Node.
 #pragma once
 

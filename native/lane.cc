@@ -50,9 +50,11 @@ int Lane::waitWritable(int timeoutMillis) const {
 
 int Lane::tunSend(uint32_t burst, uint32_t count) {
   const Burst& rows = options_.bursts[burst];
-  const uint32_t bounded = count < rows.rows ? count : rows.rows;
-  const int lossRows = burst == BURST_INBOUND ? tunSendCoalesced(options_.tunFd, rows, bounded, receiver_.coalescer())
-                                              : tunSendPlain(options_.tunFd, rows, bounded);
+  const bool coalesced = burst == BURST_INBOUND;
+  const uint32_t most = coalesced ? receiver_.coalescer().frames() : rows.rows;
+  const uint32_t bounded = count < most ? count : most;
+  const int lossRows = coalesced ? tunSendCoalesced(options_.tunFd, rows, bounded, receiver_.coalescer())
+                                 : tunSendPlain(options_.tunFd, rows, bounded);
   options_.report[REPORT_LOSS_ROWS] = lossRows;
   return lossRows;
 }

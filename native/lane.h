@@ -16,11 +16,9 @@ enum BurstIndex : uint32_t { BURST_OUTBOUND = 0, BURST_INBOUND = 1, BURST_ANSWER
 /// Words that native writes for TypeScript to read after a call.
 enum ReportWord : uint32_t {
   REPORT_LOSS_ROWS = 0,     // rows of the last send of which something was lost
-  REPORT_DATAGRAMS = 1,     // datagrams in the last UDP receive
-  REPORT_GSO = 2,           // 1 while UDP segmentation offload is in use
-  REPORT_SEND_CALLS = 3,    // sendmmsg and sendmsg calls so far, modulo 2^32
-  REPORT_NOW_MILLIS = 4,    // monotonic clock at the end of the last poll, modulo 2^32
-  REPORT_WORDS = 5,
+  REPORT_GSO = 1,           // 1 while UDP segmentation offload is in use
+  REPORT_NOW_MILLIS = 2,    // monotonic clock at the end of the last poll, modulo 2^32
+  REPORT_WORDS = 3,
 };
 
 enum ReadyBit : int { READY_TUN = 1, READY_UDP = 2, READY_WAKE = 4 };
@@ -42,7 +40,12 @@ class Lane {
     options_.report[REPORT_GSO] = options.gso ? 1 : 0;
   }
 
-  void setEndpoints(const Endpoints& endpoints) { endpoints_ = endpoints; }
+  /// @returns false, and changes nothing, while a send that was refused still needs the old ones
+  bool setEndpoints(const Endpoints& endpoints) {
+    if (sender_.pending()) return false;
+    endpoints_ = endpoints;
+    return true;
+  }
 
   /// Sleeps until a descriptor is ready or the time is over; takes back the wake signal.
   /// @returns a set of ReadyBit, or -errno
@@ -53,11 +56,7 @@ class Lane {
 
   int tunRecv(uint32_t maxRows) { return tunRecvBurst(options_.tunFd, options_.bursts[BURST_OUTBOUND], maxRows); }
 
-  int udpRecv() {
-    const int frames = receiver_.recvBurst(options_.udpFd);
-    options_.report[REPORT_DATAGRAMS] = static_cast<int32_t>(receiver_.datagrams());
-    return frames;
-  }
+  int udpRecv() { return receiver_.recvBurst(options_.udpFd); }
 
   int tunSend(uint32_t burst, uint32_t count);
   int udpSend(uint32_t burst, uint32_t count) {
@@ -73,7 +72,6 @@ class Lane {
   int reportSend(int result) {
     options_.report[REPORT_LOSS_ROWS] = static_cast<int32_t>(sender_.rowsWithLoss());
     options_.report[REPORT_GSO] = sender_.gso() ? 1 : 0;
-    options_.report[REPORT_SEND_CALLS] = static_cast<int32_t>(sender_.systemCalls());
     return result;
   }
 

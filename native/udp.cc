@@ -357,10 +357,10 @@ void UdpSender::onRefused(int fd, uint32_t message, int errorNumber) {
   lose(train, errorNumber);
 }
 
-bool UdpSender::sendOneByOne(int fd, const Train& train) {
+/// Without waiting: a buffer that is full meanwhile costs the rest of this one train.
+void UdpSender::sendOneByOne(int fd, const Train& train) {
   const uint32_t perDatagram = train.superframe ? 2 : 1;
   uint32_t row = train.firstRow;
-  bool all = true;
   for (uint32_t i = 0; i < train.datagrams; i++, row++) {
     while (!train.superframe && burst_.fate[row] <= 0) row++;  // rows that were never in the train
     if (train.superframe) row = train.firstRow;
@@ -370,11 +370,8 @@ bool UdpSender::sendOneByOne(int fd, const Train& train) {
     header.msg_iov = &pieces_[train.firstPiece + i * perDatagram];
     header.msg_iovlen = perDatagram;
     systemCalls_++;
-    if (::sendmsg(fd, &header, MSG_DONTWAIT) >= 0) continue;
-    loseRow(row, 1, errno);
-    all = false;
+    if (::sendmsg(fd, &header, MSG_DONTWAIT) < 0) loseRow(row, 1, errno);
   }
-  return all;
 }
 
 void UdpSender::lose(const Train& train, int errorNumber) {

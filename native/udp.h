@@ -97,6 +97,8 @@ class UdpSender {
   /// Gives up on what is left; its rows are lost with EAGAIN.
   void abandon();
 
+  /// Whether a send was refused and neither resumed to its end nor abandoned: it still uses its endpoints.
+  bool pending() const { return sent_ < trainCount_; }
   /// Rows of which something was lost since send() was called.
   uint32_t rowsWithLoss() const { return rowsWithLoss_; }
   /// False once the kernel or the device refused segmentation offload (EIO): each datagram then leaves alone.
@@ -134,7 +136,7 @@ class UdpSender {
   void prepareMessages();
   int flush(int fd);
   void onRefused(int fd, uint32_t message, int errorNumber);
-  bool sendOneByOne(int fd, const Train& train);
+  void sendOneByOne(int fd, const Train& train);
   void lose(const Train& train, int errorNumber);
   void rejectRow(uint32_t row, int32_t frames, int errorNumber);
   void loseRow(uint32_t row, int32_t frames, int errorNumber);

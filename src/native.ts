@@ -7,7 +7,7 @@
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
-import { invariant, messageOf, SelvageError } from './errors.js';
+import { messageOf, SelvageError } from './errors.js';
 import type { Burst } from './tun/burst.js';
 
 /** Offloads that the TUN device accepted (Linux `TUNSETOFFLOAD`). */
@@ -60,16 +60,12 @@ export const READY = { tun: 1, udp: 2, wake: 4 } as const;
 export const REPORT = {
   /** Rows of the last send of which something was lost. */
   lossRows: 0,
-  /** Datagrams in the last UDP receive. */
-  datagrams: 1,
   /** 1 while UDP segmentation offload is in use. */
-  gso: 2,
-  /** Send system calls so far, modulo 2^32. */
-  sendCalls: 3,
+  gso: 1,
   /** Milliseconds of a monotonic clock at the end of the last poll, modulo 2^32. */
-  nowMillis: 4,
+  nowMillis: 2,
 } as const;
-export const REPORT_WORDS = 5;
+export const REPORT_WORDS = 3;
 
 /** Superframes that may be written to TUN; native/coalesce.h has the same numbers. */
 export const COALESCE = { tcp4: 1, tcp6: 2, udp4: 4, udp6: 8 } as const;
@@ -131,7 +127,7 @@ export interface NativeAddon {
   udpReceiveOverflow(fd: number): number;
   /** Forgets a lane and its references. The descriptors stay open. */
   detachLane(lane: LaneHandle): number;
-  /** Where next hops are: two words per id, [IPv4 address, port]. Referenced until the next call. */
+  /** Where next hops are: two words per id, [IPv4 address, port]. Referenced until the next call. -EBUSY inside a send. */
   setEndpoints(lane: LaneHandle, endpoints: Int32Array): number;
   /** Sleeps until something is ready or the time is over. A set of {@link READY} bits, or -errno. */
   poll(lane: LaneHandle, timeoutMillis: number): number;
@@ -156,7 +152,7 @@ export interface NativeAddon {
   checksum(bytes: Uint8Array, offset: number, length: number): number;
   /** Returns its argument: what crossing into native costs. */
   crossing(value: number): number;
-  /** Name of the checksum implementation in use: "avx2" or "portable". */
+  /** Name of the checksum implementation in use: "avx2", "neon" or "portable". */
   readonly checksumKernel: string;
   /** Sizes that TypeScript and native must agree on. */
   readonly layout: {
@@ -188,10 +184,10 @@ function load(): NativeAddon {
       { cause },
     );
   }
-  invariant(
-    addon.layout.reportWords === REPORT_WORDS,
-    'the addon was built from another version: run npm install',
-  );
+  const { reportWords, burstCount } = addon.layout;
+  if (reportWords !== REPORT_WORDS || burstCount !== Object.keys(BURST).length) {
+    throw new SelvageError('ERR_NATIVE_LAYOUT', 'the addon was built from another version: run npm install');
+  }
   return addon;
 }
 

@@ -20,13 +20,13 @@ Options:
 'selvage COMMAND --help' tells more about a command.
 
 Exit codes: 0 stopped by SIGINT or SIGTERM; 1 could not start or go on, and the last line says why;
-2 the command line is wrong.
+2 the command line or the environment is wrong.
 `;
 
 function runHelp(): string {
   return `Usage: selvage run --routes FILE [OPTION...]
 
-Creates the TUN device, binds the underlay address and forwards between them until SIGINT or SIGTERM.
+Creates the TUN device, binds the underlay address and forwards between them until stopped by a signal.
 Needs CAP_NET_ADMIN in its network namespace, /dev/net/tun and iproute2.
 
 Options [default]:
@@ -39,8 +39,8 @@ FILE is watched; an edit takes effect within a second, a broken one is reported 
   { "network": "10.1.0.0/16", "subnet": "10.1.1.0/24",
     "peers": [ { "subnet": "10.1.2.0/24", "publicIp": "192.168.100.2" } ] }
 
-Signals: SIGINT and SIGTERM stop (a second one at once), SIGUSR2 logs all counters.
-Exit codes: 0 stopped by a signal; 1 could not start or go on; 2 the command line is wrong.
+Signals: SIGINT, SIGTERM and SIGHUP stop (a second one at once), SIGUSR2 logs all counters.
+Exit codes: 0 stopped by a signal; 1 could not start or go on; 2 the command line or the environment is wrong.
 `;
 }
 
@@ -65,10 +65,11 @@ function version(): string {
 export async function main([command, ...args]: readonly string[]): Promise<number> {
   switch (command) {
     case 'run': {
-      if (args.includes('--help')) return print(runHelp());
+      if (args.includes('--help') || args.includes('-h')) return print(runHelp());
       const values = readOptions(RUN_OPTIONS, args, process.env);
       return await run(runSettings(values));
     }
+    case '-v':
     case '--version':
       return print(`${version()}\n`);
     case '--help':

@@ -6,6 +6,7 @@ import {
   findUnderlay,
   followSource,
   type Forwarder,
+  type ForwarderStats,
   type RouteChange,
   type RouteListener,
   routeOfPeer,
@@ -17,7 +18,7 @@ import { type Logger, openLog } from './log.js';
 import type { RunSettings } from './run_options.js';
 
 /**
- * The daemon: forwards until SIGINT or SIGTERM.
+ * The daemon: forwards until SIGINT, SIGTERM or SIGHUP.
  *
  * @returns the exit code
  * @throws SelvageError or a system error when it cannot start; everything is given back
@@ -99,11 +100,19 @@ async function untilEnd(
   }
 }
 
-/** Resolves with the first SIGINT or SIGTERM; the second ends the process at once. */
+/** A line is written at once, so it must not hold 65,536 peers. */
+const LOGGED_PEERS = 256;
+
+function loggedStats(stats: ForwarderStats): ForwarderStats & { readonly peersLeftOut: number } {
+  const peers = stats.peers.slice(0, LOGGED_PEERS);
+  return { ...stats, peers, peersLeftOut: stats.peers.length - peers.length };
+}
+
+/** Resolves with the first SIGINT, SIGTERM or SIGHUP; the second ends the process at once. */
 function stopSignal(log: Logger): Promise<string> {
   return new Promise((resolve) => {
     let stopping = false;
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
       process.on(signal, () => {
         if (stopping) {
           log.warn('second signal: ending at once');
@@ -133,7 +142,7 @@ function logReady(log: Logger, forwarder: Forwarder): void {
 }
 
 function logStats(log: Logger, forwarder: Forwarder): void {
-  log.info({ stats: forwarder.stats() }, 'stats');
+  log.info({ stats: loggedStats(forwarder.stats()) }, 'stats');
 }
 
 function logRouteError(log: Logger, error: SelvageError): void {

@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 
-import { messageOf } from '../errors.js';
+import { messageOf, SelvageError } from '../errors.js';
 import { runCommand } from './run_command.js';
 
 /** How a TUN device is to be set up. */
@@ -21,7 +21,7 @@ const TX_QUEUE_FRAMES = 1000;
  * Gives the device its address, MTU and route, and brings it up. It goes back with the device.
  *
  * @returns warnings: what could not be set and what that means; empty when all is well
- * @throws SelvageError ERR_COMMAND_FAILED or ERR_COMMAND_MISSING
+ * @throws SelvageError ERR_ROUTE_EXISTS, ERR_COMMAND_FAILED or ERR_COMMAND_MISSING
  */
 export async function configureTunInterface(tun: TunInterface): Promise<string[]> {
   const { name, address, mtuBytes, network } = tun;
@@ -32,8 +32,21 @@ export async function configureTunInterface(tun: TunInterface): Promise<string[]
     `address add ${address}/32 dev ${name}`,
     `route add ${network} dev ${name} scope global`,
   ];
-  await runCommand('ip', ['-batch', '-'], { input: `${batch.join('\n')}\n`, debianPackage: 'iproute2' });
+  try {
+    await runCommand('ip', ['-batch', '-'], { input: `${batch.join('\n')}\n`, debianPackage: 'iproute2' });
+  } catch (cause) {
+    throw /File exists/.test(messageOf(cause)) ? routeExists(tun, cause) : cause;
+  }
   return allowOwnSource(name, address);
+}
+
+function routeExists({ name, network }: TunInterface, cause: unknown): SelvageError {
+  return new SelvageError(
+    'ERR_ROUTE_EXISTS',
+    `there is a route to ${network} already, so ${name} cannot have it: stop what made it (another selvage or ` +
+      `flanneld?), or remove it with 'ip route delete ${network}'`,
+    { cause },
+  );
 }
 
 /**

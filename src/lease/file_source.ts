@@ -104,10 +104,13 @@ export class FileSource implements RouteSource {
   #schedule(delayMs: number): void {
     if (this.#listener === undefined || this.#pending !== undefined) return;
     this.#pending = setTimeout(() => {
-      this.#checking = this.#checking.then(() => {
-        this.#pending = undefined;
-        return this.#check();
-      });
+      this.#checking = this.#checking
+        .then(() => {
+          this.#pending = undefined;
+          return this.#check();
+        })
+        // A listener that throws must not end the watch.
+        .catch((error: unknown) => this.#listener?.onError(this.#error(messageOf(error))));
     }, delayMs);
   }
 

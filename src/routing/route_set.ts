@@ -151,6 +151,23 @@ export class RouteSet {
     return this.#ids.endpointOf(id);
   }
 
+  /**
+   * Makes a change and builds the table that shows it. When either fails, the set is as it was before.
+   *
+   * @throws SelvageError what the change throws, or ERR_ROUTE_LIMIT
+   */
+  apply<T>(change: () => T): { readonly result: T; readonly table: SharedArrayBuffer } {
+    const routes = new Map(this.#routes);
+    const local = this.#local;
+    try {
+      return { result: change(), table: this.build() };
+    } catch (error) {
+      this.#adopt(routes);
+      this.#local = local;
+      throw error;
+    }
+  }
+
   /** Every next-hop id in use and its endpoint, in ascending order. Changing the set ends the walk's validity. */
   endpoints(): Iterable<[id: number, endpoint: Endpoint]> {
     return this.#ids.entries();

@@ -6,7 +6,9 @@
  * | `STOP`           | main           | lanes   | stored before the wake signal; 1 ends the lane, never goes back  |
  * | `GENERATION`     | main           | lanes   | stored after the table was posted to the lane's port            |
  * | observed, a lane | that lane, and main once its thread has ended | main | stored once the lane forwards by that generation; `NOT_RUNNING` before and after |
+ * | no offload, a lane | that lane | main | 1 once segmentation offload was refused |
  */
+
 /** In place of a generation: the lane does not run. */
 export const NOT_RUNNING = 0;
 
@@ -14,6 +16,8 @@ const LINE_WORDS = 16;
 const STOP = 0;
 const GENERATION = LINE_WORDS;
 const OBSERVED = 2 * LINE_WORDS;
+/** Beside a lane's observed generation, as it has the same writer. */
+const NO_GSO = OBSERVED + 1;
 
 /** A view of the control words, on any thread. */
 export class ControlWords {
@@ -54,5 +58,15 @@ export class ControlWords {
   /** The generation a lane forwards by, or {@link NOT_RUNNING}. */
   observed(lane: number): number {
     return Atomics.load(this.#words, OBSERVED + lane * LINE_WORDS);
+  }
+
+  /** A lane says that the kernel or the device refused segmentation offload, and that it goes on without. */
+  reportNoGso(lane: number): void {
+    this.#words[NO_GSO + lane * LINE_WORDS] = 1;
+  }
+
+  /** Whether a lane has lost segmentation offload. */
+  lostGso(lane: number): boolean {
+    return this.#words[NO_GSO + lane * LINE_WORDS] === 1;
   }
 }

@@ -1,20 +1,24 @@
 import { EventEmitter } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 import { Piscina } from 'piscina';
 
 import { configureTunInterface } from '../host/tun_interface.js';
 import { findUnderlay } from '../host/underlay.js';
+import { SelvageError } from '../errors.js';
 import { native } from '../native.js';
 import type { Route } from '../routing/route_set.js';
 import { RouteSet } from '../routing/route_set.js';
 import { openTun, type TunDevice } from '../tun/open_tun.js';
-import { ControlWords } from './control_words.js';
+import { ControlWords, NOT_RUNNING } from './control_words.js';
 import { LaneCounters } from './counters.js';
 import {
   checkOptions,
   type CheckedOptions,
   ENCAPSULATION_BYTES,
   type ForwarderOptions,
+  MAX_MTU_BYTES,
+  MIN_MTU_BYTES,
 } from './forwarder_options.js';
 import { collectStats, type ForwarderStats, PeerBaselines } from './forwarder_stats.js';
 import { LaneSupervisor } from './lane_supervisor.js';
@@ -26,13 +30,16 @@ export interface ForwarderEvents {
   warning: [message: string];
   /** A lane died and starts again after `restartInMillis`; the other lanes go on. */
   laneDown: [lane: number, error: Error, restartInMillis: number];
-  /** The forwarder cannot go on (for example: its device was deleted). Close it. */
+  /** All lanes stopped and cannot go on (for example: the device was deleted). Close it. Thrown if nobody listens. */
   fatal: [error: Error];
   /** Everything is given back. */
   close: [];
 }
 
-/** The routes of a forwarder. Each change takes effect in every lane before its next burst; a bad one changes nothing. */
+/**
+ * The routes of a forwarder. Each change takes effect in every lane before its next turn; a bad one changes nothing. After
+ * `close()` every change throws ERR_CLOSED.
+ */
 export interface ForwarderRoutes {
   /** Replaces all routes at once. @throws SelvageError ERR_ROUTE_* naming the route by its index */
   replace(routes: Iterable<Route>): void;
@@ -43,6 +50,11 @@ export interface ForwarderRoutes {
   /** The routes as they are now. */
   list(): Required<Route>[];
 }
+
+/** Between looks at words that lanes write. */
+const LOOK_AGAIN_MILLIS = 1;
+/** A thread loads its modules in a fraction of a second, 64 threads on two cores in three. */
+const LONGEST_START_MILLIS = 10_000;
 
 /** What belongs to one forwarder, opened together and given back together. */
 interface Resources {
@@ -79,6 +91,7 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
   /** A blocked native call would keep the process alive after exit(), so the lanes are woken first. */
   readonly #onExit = (): void => this.#signalStop();
   #closing: Promise<void> | undefined;
+  #fatal: Error | undefined;
 
   /** @internal use {@link createForwarder} */
   constructor(options: CheckedOptions, mtuBytes: number, resources: Resources) {
@@ -125,8 +138,8 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
           firstTable,
           {
             onLaneDown: (index, error, restartInMillis) =>
-              this.emit('laneDown', index, error, restartInMillis),
-            onLaneFatal: (_, error) => this.emit('fatal', error),
+              queueMicrotask(() => this.emit('laneDown', index, error, restartInMillis)),
+            onLaneFatal: (_, error) => this.#fail(error),
           },
         ),
     );
@@ -150,10 +163,15 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
     });
   }
 
-  /** Resolves once every lane forwards by the newest routes. Rejects never; a lane that is down delays it. */
+  /**
+   * Resolves once every lane forwards by the newest routes, or the forwarder is closed. A lane that is down delays it.
+   *
+   * @throws (as rejection) the error of the event `fatal`
+   */
   async settled(): Promise<void> {
     while (!this.#allObserved() && this.#closing === undefined) {
-      await new Promise((resolve) => setTimeout(resolve, 1));
+      if (this.#fatal !== undefined) throw this.#fatal;
+      await sleep(LOOK_AGAIN_MILLIS);
     }
   }
 
@@ -167,11 +185,32 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
   }
 
   async #close(): Promise<void> {
+    await this.#begun();
     this.#signalStop();
-    await Promise.all(this.#supervisors.map((supervisor) => supervisor.stopped()));
-    process.off('exit', this.#onExit);
-    await releaseResources(this.#resources);
-    this.emit('close');
+    try {
+      await Promise.allSettled(this.#supervisors.map((supervisor) => supervisor.stopped()));
+    } finally {
+      process.off('exit', this.#onExit);
+      await releaseResources(this.#resources);
+    }
+    queueMicrotask(() => this.emit('close'));
+  }
+
+  /** Waits until no lane is still being loaded: Node aborts when a thread is ended in the middle of an import. */
+  async #begun(): Promise<void> {
+    const deadline = Date.now() + LONGEST_START_MILLIS;
+    const beginning = (supervisor: LaneSupervisor, lane: number): boolean =>
+      this.#control.observed(lane) === NOT_RUNNING && supervisor.starting;
+    while (this.#supervisors.some(beginning) && Date.now() < deadline) await sleep(LOOK_AGAIN_MILLIS);
+  }
+
+  /** The other lanes stop too: half a forwarder would be harder to notice than none. */
+  #fail(error: Error): void {
+    this.#fatal ??= error;
+    this.#signalStop();
+    queueMicrotask(() => {
+      if (!this.emit('fatal', error)) throw error;
+    });
   }
 
   #allObserved(): boolean {
@@ -191,30 +230,21 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
   #makeRoutes(): ForwarderRoutes {
     const set = this.#routeSet;
     return {
-      replace: (routes) => {
-        set.replace(routes);
-        this.#publish();
-      },
-      set: (route) => {
-        set.set(route);
-        this.#publish();
-      },
-      delete: (prefix) => {
-        const deleted = set.delete(prefix);
-        if (deleted) this.#publish();
-        return deleted;
-      },
+      replace: (routes) => this.#change(() => set.replace(routes)),
+      set: (route) => this.#change(() => set.set(route)),
+      delete: (prefix) => this.#change(() => set.delete(prefix)),
       list: () => set.list(),
     };
   }
 
   /** Posts the new table, then announces it, then wakes the lanes: a lane that reads the number finds the table. */
-  #publish(): void {
-    if (this.#closing !== undefined) return;
-    const table = this.#routeSet.build();
+  #change<T>(change: () => T): T {
+    if (this.#closing !== undefined) throw new SelvageError('ERR_CLOSED', 'the forwarder is closed');
+    const { result, table } = this.#routeSet.apply(change);
     for (const supervisor of this.#supervisors) supervisor.post(table);
     this.#control.publish(this.#routeSet.generation);
     this.#wakeLanes();
+    return result;
   }
 }
 
@@ -227,7 +257,7 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
  */
 export async function createForwarder(options: ForwarderOptions): Promise<Forwarder> {
   const checked = checkOptions(options);
-  const mtuBytes = checked.mtuBytes ?? (await underlayMtu(checked.address)) - ENCAPSULATION_BYTES;
+  const mtuBytes = checked.mtuBytes ?? (await mtuOfUnderlay(checked.address));
   const resources = openResources(checked);
   try {
     const { tunAddress, network } = checked;
@@ -249,8 +279,14 @@ export async function createForwarder(options: ForwarderOptions): Promise<Forwar
   }
 }
 
-async function underlayMtu(address: string): Promise<number> {
-  return (await findUnderlay({ address })).mtuBytes;
+async function mtuOfUnderlay(address: string): Promise<number> {
+  const underlay = await findUnderlay({ address });
+  const mtuBytes = Math.min(underlay.mtuBytes - ENCAPSULATION_BYTES, MAX_MTU_BYTES);
+  if (mtuBytes >= MIN_MTU_BYTES) return mtuBytes;
+  throw new SelvageError(
+    'ERR_OPTION',
+    `mtuBytes: the MTU of ${underlay.interface}, ${underlay.mtuBytes}, leaves less than ${MIN_MTU_BYTES}: raise it`,
+  );
 }
 
 function openResources(options: CheckedOptions): Resources {

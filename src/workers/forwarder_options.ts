@@ -45,9 +45,9 @@ export type CheckedOptions = Required<Omit<ForwarderOptions, 'mtuBytes' | 'sourc
 
 const MEBIBYTE = 1024 * 1024;
 /** RFC 791 section 3.2: every network carries 68 bytes. */
-const MIN_MTU_BYTES = 68;
+export const MIN_MTU_BYTES = 68;
 /** What fits in a UDP datagram over IPv4. */
-const MAX_MTU_BYTES = 65_507;
+export const MAX_MTU_BYTES = 65_507;
 
 /**
  * Checks options and fills in defaults.
@@ -55,6 +55,7 @@ const MAX_MTU_BYTES = 65_507;
  * @throws SelvageError ERR_OPTION, naming the option
  */
 export function checkOptions(options: ForwarderOptions): CheckedOptions {
+  refuseUnknown(options);
   const network = field('network', () => parsePrefix(options.network));
   const subnet = field('subnet', () => parsePrefix(options.subnet));
   field('address', () => parseIpv4(options.address));
@@ -62,7 +63,7 @@ export function checkOptions(options: ForwarderOptions): CheckedOptions {
     throw optionError('subnet', `${options.subnet} does not lie inside network ${options.network}`);
   }
   const sourceCheck = options.sourceCheck ?? 'strict';
-  if (!(sourceCheck in SourceCheck)) {
+  if (!Object.hasOwn(SourceCheck, sourceCheck)) {
     throw optionError('sourceCheck', `"${sourceCheck}" is not one of ${Object.keys(SourceCheck).join(', ')}`);
   }
   return {
@@ -77,7 +78,7 @@ export function checkOptions(options: ForwarderOptions): CheckedOptions {
         : integer('mtuBytes', options.mtuBytes, MIN_MTU_BYTES, MAX_MTU_BYTES),
     lanes: integer('lanes', options.lanes ?? 1, 1, 64),
     sourceCheck: SourceCheck[sourceCheck],
-    offload: options.offload ?? true,
+    offload: boolean('offload', options.offload ?? true),
     receiveBufferBytes: integer(
       'receiveBufferBytes',
       options.receiveBufferBytes ?? 8 * MEBIBYTE,
@@ -89,6 +90,35 @@ export function checkOptions(options: ForwarderOptions): CheckedOptions {
     tunAddress: formatIpv4(subnet.address),
     tunAddressInt32: subnet.address,
   };
+}
+
+const OPTION_NAMES: readonly string[] = [
+  'network',
+  'subnet',
+  'address',
+  'port',
+  'tunName',
+  'mtuBytes',
+  'lanes',
+  'sourceCheck',
+  'offload',
+  'receiveBufferBytes',
+  'sendBufferBytes',
+  'maxPeers',
+] satisfies (keyof ForwarderOptions)[];
+
+/** A misspelt option would otherwise be a default that nobody chose. */
+function refuseUnknown(options: object): void {
+  if (typeof options !== 'object' || options === null) throw optionError('options', 'an object is required');
+  const unknown = Object.keys(options).find((name) => !OPTION_NAMES.includes(name));
+  if (unknown !== undefined) {
+    throw optionError(unknown, `there is no such option; there are ${OPTION_NAMES.join(', ')}`);
+  }
+}
+
+function boolean(name: string, value: unknown): boolean {
+  if (typeof value === 'boolean') return value;
+  throw optionError(name, `${JSON.stringify(value)} is not true or false`);
 }
 
 function integer(name: string, value: number, least: number, most: number): number {

@@ -24,6 +24,8 @@ export interface LaneStats extends CountersSnapshot {
   readonly restarts: number;
   /** Route table generation it forwards by; 0 while it is not running. */
   readonly generation: number;
+  /** Whether it sends trains. False where the kernel has no UDP_SEGMENT, or refused it under way (EIO). */
+  readonly gso: boolean;
 }
 
 /** One peer's part of {@link ForwarderStats}, counted since it became a next hop. */
@@ -129,7 +131,8 @@ export function collectStats(sources: StatsSources): ForwarderStats {
 function laneStats(sources: StatsSources, counters: LaneCounters, lane: number): LaneStats {
   const generation = sources.control.observed(lane);
   const { restarts } = sources.supervisors[lane]!;
-  return { lane, running: generation !== NOT_RUNNING, restarts, generation, ...readCounters(counters) };
+  const gso = sources.udp.gso && !sources.control.lostGso(lane);
+  return { lane, running: generation !== NOT_RUNNING, restarts, generation, gso, ...readCounters(counters) };
 }
 
 function peerStats({ routeSet, baselines }: StatsSources): PeerStats[] {

@@ -1,4 +1,3 @@
-import { constants } from 'node:os';
 import type { MessagePort } from 'node:worker_threads';
 
 import { TokenBucket } from '../encap/token_bucket.js';
@@ -16,9 +15,11 @@ import type { LaneTask } from './lane_task.js';
 import { countOutboundSent, decideOutbound } from './outbound.js';
 import { takeTable } from './table_mailbox.js';
 
-/** Frames read from TUN in one turn: enough for two full trains of small frames. */
+/** Bursts in each direction before the control words are read and the other direction has its turn. */
+const BURSTS_PER_TURN = 4;
+/** Frames read from TUN in one burst: enough for two full trains of small frames. */
 const OUTBOUND_ROWS = 128;
-/** Room for at least three superframes of 64 KiB a turn. More leaves the second-level cache before it is sent. */
+/** Room for at least three superframes of 64 KiB a burst. More leaves the second-level cache before it is sent. */
 const OUTBOUND_SLAB_BYTES = 4 * 65_536;
 /** The wake signal ends a sleep; this only bounds the damage should a signal be missed. */
 const SLEEP_MILLIS = 1000;
@@ -30,15 +31,14 @@ const SEND_WAITS = 2;
 const ANSWERS_PER_SECOND = 1000;
 const ANSWERS_AT_ONCE = 50;
 
-/** What {@link native.tunRecv} returns once the TUN device was deleted (Linux drivers/net/tun.c). */
-const DEVICE_GONE = -constants.errno.EBADF;
-const FILE_STATE_BAD = -77; // EBADFD, which Node does not name
+/** What {@link native.tunRecv} returns once the TUN device was deleted: EBADFD, which Node does not name. */
+const FILE_STATE_BAD = -77;
 
 /**
  * One lane: a TUN queue, a UDP socket and the loop that carries frames between them, on a worker thread of its own.
  *
- * The loop is synchronous and allocates nothing. A turn is: sleep until something is ready; read the control words; at
- * most one burst in each direction. So neither direction, nor the control plane, can starve the others.
+ * The loop is synchronous and allocates nothing. A turn is: sleep until something is ready; read the control words; a few
+ * bursts in each direction. So neither direction, nor the control plane, can starve the others.
  */
 export class Lane {
   readonly #task: LaneTask;
@@ -91,8 +91,13 @@ export class Lane {
       if (ready < 0) throw ioError('poll', ready);
       if (control.generation !== context.table.generation) this.#observeTable();
       context.nowMillis = report[REPORT.nowMillis]!;
-      if ((ready & READY.tun) !== 0) this.#turnOutbound();
-      if ((ready & READY.udp) !== 0) this.#turnInbound();
+      // A burst of several frames says that more are coming: looking again costs less than a poll.
+      if ((ready & READY.tun) !== 0) {
+        for (let i = 0; i < BURSTS_PER_TURN && this.#outboundBurst() > 1; i++);
+      }
+      if ((ready & READY.udp) !== 0) {
+        for (let i = 0; i < BURSTS_PER_TURN && this.#inboundBurst() > 1; i++);
+      }
     }
   }
 
@@ -101,12 +106,14 @@ export class Lane {
     native.detachLane(this.#handle);
   }
 
-  #turnOutbound(): void {
+  /** @returns frames read from TUN */
+  #outboundBurst(): number {
     const burst = this.#outbound;
     const count = native.tunRecv(this.#handle, OUTBOUND_ROWS);
     if (count <= 0) {
+      if (count === FILE_STATE_BAD) throw tunGone();
       if (count < 0) throw ioError('TUN read', count);
-      return;
+      return 0;
     }
     decideOutbound(burst, count, this.#context);
     this.#sendUdp(BURST.outbound, count);
@@ -116,14 +123,16 @@ export class Lane {
       const answersLost = native.tunSend(this.#handle, BURST.answers, answers);
       finishAnswers(this.#context, OUTBOUND, answersLost !== 0);
     }
+    return count;
   }
 
-  #turnInbound(): void {
+  /** @returns frames received, superframes counted once */
+  #inboundBurst(): number {
     const burst = this.#inbound;
     const count = native.udpRecv(this.#handle);
     if (count <= 0) {
       if (count < 0) throw ioError('UDP receive', count);
-      return;
+      return 0;
     }
     decideInbound(burst, count, this.#context);
     const lossRows = native.tunSend(this.#handle, BURST.inbound, count);
@@ -133,11 +142,13 @@ export class Lane {
       this.#sendUdp(BURST.answers, answers);
       finishAnswers(this.#context, INBOUND, this.#report[REPORT.lossRows] !== 0);
     }
+    return count;
   }
 
   /** Sends to the underlay; waits a little where the socket buffer is full, as dropping would cost TCP more. */
   #sendUdp(burst: number, count: number): void {
     let refused = native.udpSend(this.#handle, burst, count);
+    if (this.#report[REPORT.gso] === 0) this.#control.reportNoGso(this.#task.lane);
     for (let waits = 0; refused > 0; waits++) {
       if (waits === SEND_WAITS) {
         native.udpAbandon(this.#handle);
@@ -165,12 +176,13 @@ export class Lane {
   }
 }
 
+function tunGone(): SelvageError {
+  return new SelvageError(
+    'ERR_TUN_GONE',
+    'the TUN device was deleted while it was in use: start selvage again',
+  );
+}
+
 function ioError(what: string, result: number): SelvageError {
-  if (result === DEVICE_GONE || result === FILE_STATE_BAD) {
-    return new SelvageError(
-      'ERR_TUN_GONE',
-      'the TUN device was deleted while it was in use: start selvage again',
-    );
-  }
   return new SelvageError('ERR_LANE_IO', `${what} failed with errno ${-result}`);
 }

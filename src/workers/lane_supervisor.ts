@@ -46,12 +46,18 @@ export class LaneSupervisor {
   #newestTable: SharedArrayBuffer;
   #ended: Promise<void> = Promise.resolve();
   #restarts = 0;
+  #starting = false;
 
   constructor(pool: Piscina, settings: LaneSettings, firstTable: SharedArrayBuffer, listener: LaneListener) {
     this.#pool = pool;
     this.#settings = settings;
     this.#newestTable = firstTable;
     this.#listener = listener;
+  }
+
+  /** True from {@link start} until the lane's first run ended; whether it forwards yet is in the control words. */
+  get starting(): boolean {
+    return this.#starting;
   }
 
   /** Times the lane was started again. */
@@ -61,6 +67,7 @@ export class LaneSupervisor {
 
   /** Starts the lane and keeps it running. Call once. */
   start(): void {
+    this.#starting = true;
     this.#ended = this.#keepRunning();
   }
 
@@ -107,6 +114,7 @@ export class LaneSupervisor {
     } catch (thrown) {
       return thrown instanceof Error ? thrown : new SelvageError('ERR_LANE_DIED', messageOf(thrown));
     } finally {
+      this.#starting = false;
       // A thread that was killed could not say itself that it forwards no more.
       new ControlWords(this.#settings.control).observe(this.#settings.lane, NOT_RUNNING);
       this.#tables = undefined;
