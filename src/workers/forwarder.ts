@@ -206,7 +206,8 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
 
   /** The other lanes stop too: half a forwarder would be harder to notice than none. */
   #fail(error: Error): void {
-    this.#fatal ??= error;
+    if (this.#fatal !== undefined) return;
+    this.#fatal = error;
     this.#signalStop();
     queueMicrotask(() => {
       if (!this.emit('fatal', error)) throw error;

@@ -55,6 +55,34 @@ t.test('no descriptor leaks, over whole lives and failed starts', async (t) => {
   });
 });
 
+t.test('a forwarder can be closed while its lanes are still being loaded', async (t) => {
+  t.same(await runScenario('close-during-start'), { devices: [] });
+});
+
+t.test('a deleted device stops every lane, and a listener that throws keeps nothing open', async (t) => {
+  t.same(await runScenario('device-gone'), {
+    told: 'ERR_TUN_GONE',
+    thrown: 'a listener that throws',
+    allStopped: true,
+    settled: 'ERR_TUN_GONE',
+    leaked: 0,
+  });
+});
+
+t.test('a change that is refused changes nothing', async (t) => {
+  t.same(await runScenario('refused-changes'), {
+    codes: ['ERR_ROUTE_LIMIT', 'done', 'ERR_CLOSED'],
+    unchanged: true,
+  });
+});
+
+t.test('options that do not fit are refused by name', async (t) => {
+  t.same(await runScenario('bad-options'), {
+    messages: ['laness', 'sourceCheck', 'offload', 'lanes', 'mtuBytes', 'tunName', 'subnet', 'network'],
+    devices: [],
+  });
+});
+
 t.test('process.exit() ends a process whose lanes sleep', async (t) => {
   const { stdout, code } = await lab
     .host(1)

@@ -6,6 +6,7 @@
  *
  *   client socket -> sv0 -> forwarder -> 127.0.0.1:PORT ---> 127.0.0.2:8285 far end
  */
+import { execFileSync } from 'node:child_process';
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
@@ -179,6 +180,81 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
       failures: [...new Set(failures)].sort(),
       devices: devices(),
     };
+  },
+
+  /** close() in the middle of the start of many lanes, whose threads are still loading. */
+  'close-during-start': async () => {
+    const forwarder = await createForwarder(options(1, { lanes: 8 }));
+    await forwarder.close();
+    return { devices: devices() };
+  },
+
+  /** The device is deleted, and the listener that is told throws: close() still gives everything back. */
+  'device-gone': async () => {
+    await (await open(1)).close();
+    const before = openDescriptors();
+    const forwarder = await open(1, { lanes: 2 });
+    const uncaught = once(process, 'uncaughtException').then(([error]) => (error as Error).message);
+    let told = '';
+    forwarder.on('fatal', (error) => {
+      told = (error as { code?: string }).code ?? '';
+      throw new Error('a listener that throws');
+    });
+    execFileSync('ip', ['link', 'delete', 'sv1']);
+    const thrown = await uncaught;
+    const running = (): boolean => forwarder.stats().lanes.some((lane) => lane.running);
+    const allStopped = await until(() => !running());
+    const settled = await forwarder.settled().catch((error: Error) => (error as { code?: string }).code);
+    await forwarder.close();
+    return { told, thrown, allStopped, settled, leaked: openDescriptors() - before };
+  },
+
+  /** A change that cannot be published leaves the routes as they were; after close() there is nothing to change. */
+  'refused-changes': async () => {
+    const forwarder = await open(1);
+    const before = { list: forwarder.routes.list(), routes: forwarder.stats().routes.count };
+    const scattered = Array.from({ length: 300_000 }, (_, i) => ({
+      prefix: formatIpv4((Math.imul(i + 1, 0x9e3779b1) & 0x3fffffff) | 0x40000000) + '/32',
+      nextHop: '198.18.0.1',
+    }));
+    const codes: unknown[] = [];
+    const attempt = (change: () => unknown): void => {
+      try {
+        change();
+        codes.push('done');
+      } catch (error) {
+        codes.push((error as { code?: string }).code);
+      }
+    };
+    attempt(() =>
+      forwarder.routes.replace([...new Map(scattered.map((route) => [route.prefix, route])).values()]),
+    );
+    const after = { list: forwarder.routes.list(), routes: forwarder.stats().routes.count };
+    attempt(() => forwarder.routes.set({ prefix: '10.81.9.0/24', nextHop: '127.0.0.9' }));
+    await forwarder.close();
+    attempt(() => forwarder.routes.set({ prefix: '10.81.9.0/24', nextHop: '127.0.0.9' }));
+    return { codes, unchanged: JSON.stringify(before) === JSON.stringify(after) };
+  },
+
+  /** Options that do not fit are refused by name, before anything is opened. */
+  'bad-options': async () => {
+    const bad: object[] = [
+      { laness: 3 },
+      { sourceCheck: 'toString' },
+      { offload: 'no' },
+      { lanes: 0 },
+      { mtuBytes: 67 },
+      { tunName: 'a name' },
+      { subnet: '10.99.0.0/24' },
+      { network: '10.81.0.1/16' },
+    ];
+    const messages: string[] = [];
+    for (const more of bad) {
+      await createForwarder(options(1, more)).catch((error: Error) =>
+        messages.push(error.message.split(':')[0]!),
+      );
+    }
+    return { messages, devices: devices() };
   },
 
   /** process.exit() while a lane sleeps in a native call. */
