@@ -44,7 +44,7 @@ const SECONDS = 3;
 const IDLE_MILLIS = 200;
 const MEBIBYTE = 1024 * 1024;
 
-t.setTimeout(120_000);
+t.setTimeout(300_000);
 
 const NAMED_FAULTS = MALFORMED_FRAMES.filter((row) => row.segments === undefined);
 

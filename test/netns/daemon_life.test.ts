@@ -85,8 +85,8 @@ t.test('what run sets up, and takes down', async (t) => {
     t.equal((await daemon.stop()).code, 0);
   });
 
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    for (const lanes of [1, 2]) {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    for (const lanes of signal === 'SIGHUP' ? [1] : [1, 2]) {
       await t.test(
         `${signal} under load, lanes: ${lanes}: exit code 0, and the device is gone`,
         async (t) => {

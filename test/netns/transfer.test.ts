@@ -30,7 +30,7 @@ const MEBIBYTE = 1024 * 1024;
 const LINKS = ['veth', 'wire', 'wire-nogro', 'no offload'] as const;
 type Links = (typeof LINKS)[number];
 
-t.setTimeout(240_000);
+t.setTimeout(400_000);
 
 for (const underlayMtu of [1500, 9000]) {
   t.test(`underlay MTU ${underlayMtu}`, async (t) => {
