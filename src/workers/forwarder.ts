@@ -253,7 +253,7 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
  * Opens and configures a TUN device, binds the underlay sockets and starts the lanes. There are no routes yet: set them
  * with `forwarder.routes`. Needs CAP_NET_ADMIN and /dev/net/tun.
  *
- * @throws SelvageError ERR_OPTION, ERR_UNDERLAY_NOT_FOUND, ERR_COMMAND_*; or a system error with `code` and `syscall`,
+ * @throws SelvageError ERR_OPTION, ERR_UNDERLAY_NOT_FOUND, ERR_ROUTE_EXISTS, ERR_COMMAND_*; or a system error with `code` and `syscall`,
  *   whose message holds the remedy. Nothing stays behind.
  */
 export async function createForwarder(options: ForwarderOptions): Promise<Forwarder> {
