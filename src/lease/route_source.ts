@@ -21,12 +21,20 @@ export interface Peer {
   readonly port?: number;
 }
 
-/** Everything a source knows at one moment. Sound: subnets are inside the network and no two of them overlap. */
+/**
+ * Everything a source knows at one moment. Sound: subnets are inside the network, and no two are equal. Those of a store may
+ * nest (hosts with different SubnetLen); the longest wins.
+ */
 export interface RouteSnapshot {
   /** The whole overlay network. */
   readonly network: string;
   /** This host's own subnet. */
   readonly subnet: string;
+  /** The same for IPv6, which selvage does not carry yet: for subnet.env. Both or neither. */
+  readonly ipv6Network?: string;
+  readonly ipv6Subnet?: string;
+  /** UDP port of every host, where the source knows it (Backend.Port of the network config). */
+  readonly port?: number;
   /** All other hosts. */
   readonly peers: readonly Peer[];
 }

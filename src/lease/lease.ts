@@ -1,0 +1,30 @@
+/**
+ * What a lease is. Types only; flanneld's spelling of it is in `lease_key.ts` and `lease_value.ts`.
+ */
+
+/** The subnets of one host. */
+export interface LeaseSubnets {
+  /** Canonical IPv4 prefix, e.g. `10.1.2.0/24`. A lease always has one. */
+  readonly ipv4: string;
+  /** Canonical IPv6 prefix (RFC 5952), e.g. `fd00:1:2::/64`; absent in a network without IPv6. */
+  readonly ipv6?: string;
+}
+
+/** What a host says of itself in its lease. */
+export interface LeaseValue {
+  /** Where it receives datagrams; the only locator in the lease. */
+  readonly publicIp: string;
+  readonly publicIpv6?: string;
+  /** Lower case as stored; '' when the value names none, as with flanneld's udp backend. */
+  readonly backendType: string;
+}
+
+/** A lease as it stands in a store. */
+export interface Lease {
+  readonly subnets: LeaseSubnets;
+  readonly value: LeaseValue;
+  /** Key below the prefix, e.g. `subnets/10.1.2.0-24`. */
+  readonly key: string;
+  /** No time limit: the subnet is reserved for the host with this public IP until an operator releases it. */
+  readonly reserved: boolean;
+}
