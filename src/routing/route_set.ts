@@ -14,6 +14,14 @@ export interface Route {
   readonly port?: number | undefined;
 }
 
+/** Changes of single routes that take effect together. */
+export interface RouteUpdate {
+  /** Prefixes that go away; those without a route are passed over. */
+  readonly remove?: Iterable<string>;
+  /** Routes that come, or get another next hop; done after `remove`. */
+  readonly set?: Iterable<Route>;
+}
+
 /** How to make a {@link RouteSet}. */
 export interface RouteSetOptions extends NextHopIdListener {
   /** UDP port of routes that name none, 1..65535; usually the port this host listens on. */
@@ -47,6 +55,8 @@ export class RouteSet {
   #routes = new Map<string, Entry>();
   #local = new Map<string, Prefix>();
   #generation = 0;
+  /** Whether the set differs from the last table built. */
+  #dirty = true;
 
   /** @throws SelvageError ERR_ROUTE_INVALID for a default port outside 1..65535 */
   constructor(options: RouteSetOptions) {
@@ -90,6 +100,7 @@ export class RouteSet {
     }
     this.#adopt(entries);
     this.#local = nextLocal;
+    this.#dirty = true;
   }
 
   /**
@@ -98,12 +109,26 @@ export class RouteSet {
    * @throws SelvageError ERR_ROUTE_INVALID or ERR_ROUTE_LOCAL
    */
   set(route: Route): void {
-    const entry = this.#check(route, nowhere);
-    requireNotLocal(this.#local, route.prefix, nowhere);
-    const before = this.#routes.get(route.prefix);
-    entry.id = this.#ids.borrow(entry.endpoint);
-    this.#routes.set(route.prefix, entry);
-    if (before !== undefined) this.#ids.release(before.id);
+    this.update({ set: [route] });
+  }
+
+  /**
+   * Removes and sets single routes. Costs what changes, not what there is.
+   *
+   * @throws SelvageError ERR_ROUTE_INVALID or ERR_ROUTE_LOCAL
+   */
+  update({ remove = [], set = [] }: RouteUpdate): void {
+    const gone = [...remove];
+    for (const prefix of gone) parse(prefix, nowhere, parsePrefix);
+    const entries: [prefix: string, Entry][] = [];
+    for (const route of set) {
+      requireNotLocal(this.#local, route.prefix, nowhere);
+      entries.push([route.prefix, this.#unchanged(route) ?? this.#check(route, nowhere)]);
+    }
+    // New uses are counted before old ones end, so that an endpoint in both keeps its id.
+    for (const [, entry] of entries) entry.id = this.#ids.borrow(entry.endpoint);
+    for (const prefix of gone) this.#drop(prefix);
+    for (const [prefix, entry] of entries) this.#put(prefix, entry);
   }
 
   /**
@@ -114,11 +139,7 @@ export class RouteSet {
    */
   delete(prefix: string): boolean {
     parse(prefix, nowhere, parsePrefix);
-    const held = this.#routes.get(prefix);
-    if (held === undefined) return false;
-    this.#routes.delete(prefix);
-    this.#ids.release(held.id);
-    return true;
+    return this.#drop(prefix);
   }
 
   /** The routes, ports filled in, in the order their prefixes first appeared. The caller owns the array. */
@@ -139,6 +160,7 @@ export class RouteSet {
     const local = parseLocal(prefixes);
     for (const prefix of this.#routes.keys()) requireNotLocal(local, prefix, nowhere);
     this.#local = local;
+    this.#dirty = true;
   }
 
   /** The prefixes that belong to this host. The caller owns the array. */
@@ -152,18 +174,21 @@ export class RouteSet {
   }
 
   /**
-   * Makes a change and builds the table that shows it. When either fails, the set is as it was before.
+   * Makes a change and builds the table that shows it, unless nothing changed. When either fails, the set is as it was before.
    *
    * @throws SelvageError what the change throws, or ERR_ROUTE_LIMIT
    */
-  apply<T>(change: () => T): { readonly result: T; readonly table: SharedArrayBuffer } {
+  apply<T>(change: () => T): { readonly result: T; readonly table: SharedArrayBuffer | undefined } {
     const routes = new Map(this.#routes);
     const local = this.#local;
+    const dirty = this.#dirty;
     try {
-      return { result: change(), table: this.build() };
+      const result = change();
+      return { result, table: this.#dirty ? this.build() : undefined };
     } catch (error) {
       this.#adopt(routes);
       this.#local = local;
+      this.#dirty = dirty;
       throw error;
     }
   }
@@ -182,12 +207,29 @@ export class RouteSet {
     const generation = this.#generation === LAST_GENERATION ? 1 : this.#generation + 1;
     const table = buildRouteTable(this.#tableRoutes(), this.#ids.endpointWords(), generation);
     this.#generation = generation;
+    this.#dirty = false;
     return table;
   }
 
   *#tableRoutes(): Generator<TableRoute> {
     for (const { prefix, id } of this.#routes.values()) yield { prefix, nextHopId: id };
     for (const prefix of this.#local.values()) yield { prefix, nextHopId: LOCAL };
+  }
+
+  #drop(prefix: string): boolean {
+    const held = this.#routes.get(prefix);
+    if (held === undefined) return false;
+    this.#routes.delete(prefix);
+    this.#ids.release(held.id);
+    this.#dirty = true;
+    return true;
+  }
+
+  #put(prefix: string, entry: Entry): void {
+    const before = this.#routes.get(prefix);
+    this.#routes.set(prefix, entry);
+    if (before !== undefined) this.#ids.release(before.id);
+    if (before !== entry) this.#dirty = true;
   }
 
   /** What is held for this very route already: most of a large replacement is as it was, and need not be parsed. */

@@ -7,8 +7,7 @@ import { configureTunInterface } from '../host/tun_interface.js';
 import { findUnderlay } from '../host/underlay.js';
 import { SelvageError } from '../errors.js';
 import { native } from '../native.js';
-import type { Route } from '../routing/route_set.js';
-import { RouteSet } from '../routing/route_set.js';
+import { type Route, RouteSet, type RouteUpdate } from '../routing/route_set.js';
 import { openTun, type TunDevice } from '../tun/open_tun.js';
 import { ControlWords, NOT_RUNNING } from './control_words.js';
 import { LaneCounters } from './counters.js';
@@ -47,6 +46,8 @@ export interface ForwarderRoutes {
   set(route: Route): void;
   /** Removes the route of exactly this prefix. @returns whether there was one */
   delete(prefix: string): boolean;
+  /** Makes several changes at once: one new table. @throws SelvageError ERR_ROUTE_* */
+  update(changes: RouteUpdate): void;
   /** The routes as they are now. */
   list(): Required<Route>[];
 }
@@ -234,6 +235,7 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
       replace: (routes) => this.#change(() => set.replace(routes)),
       set: (route) => this.#change(() => set.set(route)),
       delete: (prefix) => this.#change(() => set.delete(prefix)),
+      update: (changes) => this.#change(() => set.update(changes)),
       list: () => set.list(),
     };
   }
@@ -242,6 +244,7 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
   #change<T>(change: () => T): T {
     if (this.#closing !== undefined) throw new SelvageError('ERR_CLOSED', 'the forwarder is closed');
     const { result, table } = this.#routeSet.apply(change);
+    if (table === undefined) return result;
     for (const supervisor of this.#supervisors) supervisor.post(table);
     this.#control.publish(this.#routeSet.generation);
     this.#wakeLanes();

@@ -110,6 +110,46 @@ t.test('a next-hop id stays for as long as any route uses the endpoint', (t) => 
   t.end();
 });
 
+t.test('an update makes all its changes or none, and one table', (t) => {
+  const set = emptySet();
+  set.replace([
+    { prefix: '10.1.1.0/24', nextHop: '192.0.2.1' },
+    { prefix: '10.1.2.0/24', nextHop: '192.0.2.2' },
+  ]);
+  const before = set.build();
+  t.ok(before);
+  const { generation } = set;
+  const bad = { remove: ['10.1.1.0/24'], set: [{ prefix: '10.1.3.0/24', nextHop: '224.0.0.1' }] };
+  t.throws(() => set.apply(() => set.update(bad)), { code: 'ERR_ROUTE_INVALID' });
+  t.strictSame(
+    set.list().map(({ prefix }) => prefix),
+    ['10.1.1.0/24', '10.1.2.0/24'],
+  );
+  const good = {
+    remove: ['10.1.1.0/24', '10.1.9.0/24'],
+    set: [{ prefix: '10.1.3.0/24', nextHop: '192.0.2.1' }],
+  };
+  t.ok(set.apply(() => set.update(good)).table);
+  t.equal(set.generation, generation + 1);
+  t.strictSame(
+    set.list().map(({ prefix }) => prefix),
+    ['10.1.2.0/24', '10.1.3.0/24'],
+  );
+  t.end();
+});
+
+t.test('a change that changes nothing makes no table', (t) => {
+  const set = emptySet();
+  set.replace([{ prefix: '10.1.1.0/24', nextHop: '192.0.2.1' }]);
+  set.build();
+  const { generation } = set;
+  t.equal(set.apply(() => set.delete('10.1.7.0/24')).table, undefined);
+  t.equal(set.apply(() => set.set({ prefix: '10.1.1.0/24', nextHop: '192.0.2.1' })).table, undefined);
+  t.equal(set.generation, generation);
+  t.ok(set.apply(() => set.delete('10.1.1.0/24')).table);
+  t.end();
+});
+
 t.test('address and port together are the endpoint', (t) => {
   const set = emptySet();
   set.set({ prefix: '10.1.1.0/24', nextHop: '192.0.2.1', port: 1000 });
@@ -296,6 +336,11 @@ const anyStep = fc.oneof(
   fc.record({ kind: fc.constant('set' as const), route: anyRoute }),
   fc.record({ kind: fc.constant('delete' as const), prefix: fc.constantFrom(...PREFIXES) }),
   fc.record({
+    kind: fc.constant('update' as const),
+    remove: fc.array(fc.constantFrom(...PREFIXES), { maxLength: 4 }),
+    set: fc.array(anyRoute, { maxLength: 4 }),
+  }),
+  fc.record({
     kind: fc.constant('replace' as const),
     routes: fc.uniqueArray(anyRoute, { selector: (route) => route.prefix }),
   }),
@@ -334,6 +379,10 @@ t.test(`any sequence of changes agrees with a model (TEST_SEED=${TEST_SEED})`, (
           model.set(step.route.prefix, `${step.route.nextHop}:${step.route.port}`);
         } else if (step.kind === 'delete') {
           if (set.delete(step.prefix) !== model.delete(step.prefix)) throw new Error('delete disagrees');
+        } else if (step.kind === 'update') {
+          set.update(step);
+          for (const prefix of step.remove) model.delete(prefix);
+          for (const route of step.set) model.set(route.prefix, `${route.nextHop}:${route.port}`);
         } else {
           set.replace(step.routes);
           model.clear();
