@@ -1,7 +1,7 @@
 import eslint from '@eslint/js';
 import tseslint from 'typescript-eslint';
 
-/** Imports point one way: cli -> index -> workers -> {tun, encap, routing, lease} -> bytes. */
+/** Imports point one way: cli -> index -> agent -> workers -> {tun, encap, routing, lease, host} -> bytes. */
 const forbid = (files, folders, message) => ({
   files,
   rules: {
@@ -41,16 +41,22 @@ export default tseslint.config(
   ...LOW.map((folder) =>
     forbid(
       [`src/${folder}/**/*.ts`],
-      [...siblingsOf(folder), 'workers/*.js', 'cli/*.js', 'index.js'],
+      [...siblingsOf(folder), 'workers/*.js', 'agent/*.js', 'cli/*.js', 'index.js'],
       `src/${folder} is a leaf: it imports neither its siblings nor what is above them.`,
     ),
   ),
-  forbid(['src/workers/**/*.ts'], ['cli/*.js', 'index.js'], 'The workers know nothing of the command line.'),
+  forbid(
+    ['src/workers/**/*.ts'],
+    ['agent/*.js', 'cli/*.js', 'index.js'],
+    'The workers know nothing of the control plane or the command line.',
+  ),
+  forbid(['src/agent/**/*.ts'], ['cli/*.js', 'index.js'], 'The agent knows nothing of the command line.'),
   forbid(
     ['src/cli/**/*.ts'],
     [
       ...LOW.map((folder) => `${folder}/*.js`),
       'workers/*.js',
+      'agent/*.js',
       'native.js',
       'errors.js',
       'prefix.js',

@@ -1,111 +1,159 @@
 import { once } from 'node:events';
+import { join } from 'node:path';
 
 import {
-  createForwarder,
-  FileSource,
-  findUnderlay,
-  followSource,
-  type Forwarder,
+  type Agent,
+  type AgentOptions,
+  createAgent,
+  DEFAULT_CONTROL_DIRECTORY,
+  type EtcdStore,
   type ForwarderStats,
-  type RouteChange,
-  type RouteListener,
-  routeOfPeer,
-  type RouteSnapshot,
-  type SelvageError,
+  openEtcdStore,
+  SelvageError,
+  ServiceManager,
 } from '../index.js';
 import { ExitCode } from './exit_code.js';
+import { logAgent } from './agent_log.js';
 import { type Logger, openLog } from './log.js';
-import type { RunSettings } from './run_options.js';
+import type { EtcdSettings, RunSettings } from './run_options.js';
 
 /**
  * The daemon: forwards until SIGINT, SIGTERM or SIGHUP.
  *
  * @returns the exit code
- * @throws SelvageError or a system error when it cannot start; everything is given back
+ * @throws SelvageError or a system error when it cannot start or go on; everything is given back
  */
 export async function run(settings: RunSettings): Promise<number> {
   const log = openLog(settings);
   const stop = stopSignal(log);
-  let forwarder: Forwarder | undefined;
-  // From the start, as the signal ends a process that does not listen for it.
-  process.on('SIGUSR2', () => {
-    if (forwarder !== undefined) logStats(log, forwarder);
-  });
-  let following: RouteListener | undefined;
-  const early: RouteChange[] = []; // edits that arrive while the forwarder is being made
-  const source = new FileSource(settings.routesFile);
+  const store = settings.source.kind === 'etcd' ? await openStore(settings.source, log) : undefined;
   try {
-    const first = await source.open({
-      onChanges: (changes) =>
-        following === undefined ? early.push(...changes) : following.onChanges(changes),
-      onError: (error) => logRouteError(log, error),
-    });
-    forwarder = await start(settings, first, log);
-    const end = Promise.race([stop, fatalFault(forwarder)]);
+    const agent = await openAgent(settings, store, log);
     try {
-      forwarder.routes.replace(first.peers.map(routeOfPeer));
-      following = followSource(forwarder, first, {
-        onRoutes: (count) => log.info({ routes: count }, 'routes changed'),
-        onError: (error) => logRouteError(log, error),
-      });
-      if (early.length > 0) following.onChanges(early);
-      // A lane that cannot go on never settles.
-      if ((await Promise.race([forwarder.settled(), end])) === undefined) logReady(log, forwarder);
-      return await untilEnd(forwarder, settings, end, log);
+      return await serve(agent, settings, stop, log);
     } finally {
-      await forwarder.close();
+      await agent.close();
     }
   } finally {
-    await source.close();
+    await store?.close();
   }
 }
 
-async function start(
+async function serve(
+  agent: Agent,
   settings: RunSettings,
-  { network, subnet }: RouteSnapshot,
+  stop: Promise<string>,
   log: Logger,
-): Promise<Forwarder> {
-  const { address } = await findUnderlay(settings.underlay);
-  const forwarder = await createForwarder({ ...settings.forwarder, network, subnet, address });
-  forwarder.on('warning', (message) => log.warn(message));
-  forwarder.on('laneDown', (lane, error, restartInMillis) =>
-    log.error({ lane, restartInMillis, error: error.message }, 'a lane died and will be started again'),
-  );
-  return forwarder;
+): Promise<number> {
+  logAgent(agent, log);
+  // From the start, as the signal ends a process that does not listen for it.
+  process.on('SIGUSR2', () => logStats(log, agent));
+  const service = ServiceManager.fromEnvironment(process.env);
+  service.onWarning((message) => log.warn(message));
+  const end = Promise.race([stop, fatalFault(agent)]);
+  const starting = agent.start();
+  starting.catch(() => undefined); // when a signal comes first, closing the agent ends the start
+  // A lane that cannot go on never settles.
+  const early = await Promise.race([starting, end]);
+  if (early === undefined) {
+    logReady(log, agent);
+    service.ready('forwarding');
+    service.startWatchdog(() => agent.status().health.status !== 'failing');
+  }
+  try {
+    return await untilEnd(agent, settings, end, log);
+  } finally {
+    service.stopping();
+  }
 }
 
-/** Resolves with what the forwarder cannot go on after; mostly never. */
-async function fatalFault(forwarder: Forwarder): Promise<Error> {
-  const [error] = (await once(forwarder, 'fatal')) as [Error];
+async function openStore(source: EtcdSettings, log: Logger): Promise<EtcdStore> {
+  const { kind: _, renewMarginSeconds: __, exitOnLeaseLoss: ___, ...options } = source;
+  const store = await openEtcdStore(options);
+  for (const warning of store.warnings) log.warn(warning);
+  return store;
+}
+
+/** The status socket at its default place is a convenience: where it cannot be had, the daemon runs without. */
+async function openAgent(
+  settings: RunSettings,
+  store: EtcdStore | undefined,
+  log: Logger,
+): Promise<Agent> {
+  const options = agentOptions(settings, store);
+  const { controlSocket } = settings;
+  if (controlSocket === 'none') return await createAgent(options);
+  if (controlSocket !== undefined) return await createAgent({ ...options, controlSocket });
+  const name = settings.forwarder.tunName?.replace('%d', String(process.pid)) ?? 'selvage';
+  try {
+    return await createAgent({
+      ...options,
+      controlSocket: join(DEFAULT_CONTROL_DIRECTORY, `${name}.sock`),
+    });
+  } catch (error) {
+    if (!(error instanceof SelvageError) || error.code !== 'ERR_CONTROL_SOCKET') throw error;
+    log.warn(`'selvage status' will not reach this daemon: ${error.message}`);
+    return await createAgent(options);
+  }
+}
+
+function agentOptions(settings: RunSettings, store: EtcdStore | undefined): AgentOptions {
+  const { publicIp, publicIpv6, subnetFile, health } = settings;
+  return {
+    source: agentSource(settings.source, store),
+    underlay: settings.underlay,
+    forwarder: settings.forwarder,
+    firewall: {
+      masquerade: settings.ipMasq,
+      forward: settings.forwardRules,
+      fullyRandom: settings.fullyRandom,
+    },
+    blackholeRoute: settings.blackholeRoute,
+    resyncSeconds: settings.resyncSeconds,
+    stateDirectory: settings.stateDirectory,
+    ...(publicIp === undefined ? {} : { publicIp }),
+    ...(publicIpv6 === undefined ? {} : { publicIpv6 }),
+    ...(subnetFile === undefined ? {} : { subnetFile }),
+    ...(health === undefined ? {} : { health }),
+  };
+}
+
+function agentSource(source: RunSettings['source'], store: EtcdStore | undefined): AgentOptions['source'] {
+  if (source.kind === 'file' || store === undefined) return { kind: 'file', path: (source as { path: string }).path };
+  const { renewMarginSeconds, exitOnLeaseLoss } = source;
+  return { kind: 'store', store, networkName: store.prefix, renewMarginSeconds, exitOnLeaseLoss };
+}
+
+/** Resolves with what the agent cannot go on after; mostly never. */
+async function fatalFault(agent: Agent): Promise<Error> {
+  const [error] = (await once(agent, 'fatal')) as [Error];
   return error;
 }
 
 /** Waits for a signal or a fatal fault, logging counters meanwhile. */
 async function untilEnd(
-  forwarder: Forwarder,
+  agent: Agent,
   settings: RunSettings,
   end: Promise<string | Error>,
   log: Logger,
 ): Promise<number> {
   const seconds = settings.statsIntervalSeconds;
-  const timer = seconds > 0 ? setInterval(() => logStats(log, forwarder), seconds * 1000) : undefined;
+  const timer = seconds > 0 ? setInterval(() => logStats(log, agent), seconds * 1000) : undefined;
   try {
     const reason = await end;
-    if (typeof reason !== 'string') throw reason;
-    log.info({ signal: reason }, 'stopping');
-    logStats(log, forwarder);
+    if (typeof reason === 'string') log.info({ signal: reason }, 'stopping');
+    else if (isLeaseLoss(reason)) log.warn(reason.message);
+    else throw reason;
+    logStats(log, agent);
     return ExitCode.ok;
   } finally {
     clearInterval(timer);
   }
 }
 
-/** A line is written at once, so it must not hold 65,536 peers. */
-const LOGGED_PEERS = 256;
-
-function loggedStats(stats: ForwarderStats): ForwarderStats & { readonly peersLeftOut: number } {
-  const peers = stats.peers.slice(0, LOGGED_PEERS);
-  return { ...stats, peers, peersLeftOut: stats.peers.length - peers.length };
+/** With --exit-on-lease-loss the end is asked for: exit code 0, as flanneld's. */
+function isLeaseLoss(error: Error): boolean {
+  return error instanceof SelvageError && error.code === 'ERR_LEASE_LOST';
 }
 
 /** Resolves with the first SIGINT, SIGTERM or SIGHUP; the second ends the process at once. */
@@ -125,8 +173,10 @@ function stopSignal(log: Logger): Promise<string> {
   });
 }
 
-function logReady(log: Logger, forwarder: Forwarder): void {
-  const { device, socket, lanes, routes } = forwarder.stats();
+function logReady(log: Logger, agent: Agent): void {
+  const stats = agent.stats();
+  if (stats === undefined) return;
+  const { device, socket, lanes, routes } = stats;
   log.info(
     {
       device: device.name,
@@ -141,10 +191,15 @@ function logReady(log: Logger, forwarder: Forwarder): void {
   );
 }
 
-function logStats(log: Logger, forwarder: Forwarder): void {
-  log.info({ stats: loggedStats(forwarder.stats()) }, 'stats');
+/** A line is written at once, so it must not hold 65,536 peers. */
+const LOGGED_PEERS = 256;
+
+function loggedStats(stats: ForwarderStats): ForwarderStats & { readonly peersLeftOut: number } {
+  const peers = stats.peers.slice(0, LOGGED_PEERS);
+  return { ...stats, peers, peersLeftOut: stats.peers.length - peers.length };
 }
 
-function logRouteError(log: Logger, error: SelvageError): void {
-  log.error({ code: error.code }, `the routes stay as they were: ${error.message}`);
+function logStats(log: Logger, agent: Agent): void {
+  const stats = agent.stats();
+  if (stats !== undefined) log.info({ stats: loggedStats(stats) }, 'stats');
 }

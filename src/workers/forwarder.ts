@@ -50,6 +50,8 @@ export interface ForwarderRoutes {
   update(changes: RouteUpdate): void;
   /** The routes as they are now. */
   list(): Required<Route>[];
+  /** How many there are. */
+  readonly count: number;
 }
 
 /** Between looks at words that lanes write. */
@@ -237,6 +239,9 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
       delete: (prefix) => this.#change(() => set.delete(prefix)),
       update: (changes) => this.#change(() => set.update(changes)),
       list: () => set.list(),
+      get count() {
+        return set.count;
+      },
     };
   }
 

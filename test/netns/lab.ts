@@ -17,6 +17,8 @@ export interface LabOptions {
   readonly podMtu?: number;
   /** Hosts, each with one pod, 2 to 250. Two hosts share a veth pair; more are joined by a bridge. */
   readonly hosts?: number;
+  /** Whether there is a place for etcd on the underlay, see {@link Lab.controlPlane}. The hosts are joined by a bridge then. */
+  readonly controlPlane?: boolean;
 }
 
 /** A host: it owns a subnet of the overlay and speaks to the other hosts over the underlay. */
@@ -56,6 +58,7 @@ export class LabPod extends Namespace {
 }
 
 const DEFAULT_MTU = 1500;
+const CONTROL_PLANE_IP = '192.168.100.254';
 /** Namespaces are named `selvage-<pid of the creator>-<this count>-<h1, p1, ...>`, so labs in parallel do not clash. */
 let labsMade = 0;
 
@@ -84,14 +87,16 @@ export class Lab implements Closable {
   readonly #children = new ChildSet();
   readonly #offload: LinkOffload;
   readonly #wires: Namespace | null;
+  readonly #hasControlPlane: boolean;
   #closing: Promise<void> | null = null;
 
-  private constructor(count: number, underlayMtu: number) {
+  private constructor(count: number, underlayMtu: number, controlPlane: boolean) {
     const prefix = `selvage-${process.pid}-${++labsMade}`;
     const numbers = Array.from({ length: count }, (_, i) => i + 1);
     this.hosts = numbers.map((n) => new LabHost(`${prefix}-h${n}`, n, this.#children));
     this.pods = numbers.map((n) => new LabPod(`${prefix}-p${n}`, n, this.#children));
-    this.#wires = count > 2 ? new Namespace(`${prefix}-wires`, 'wires', this.#children) : null;
+    this.#hasControlPlane = controlPlane;
+    this.#wires = count > 2 || controlPlane ? new Namespace(`${prefix}-wires`, 'wires', this.#children) : null;
     this.#names = [...this.hosts, ...this.pods, ...(this.#wires ? [this.#wires] : [])].map(
       (each) => each.name,
     );
@@ -106,11 +111,11 @@ export class Lab implements Closable {
    * @throws Error with the failing command's output; whatever had been made is removed
    */
   static async create(options: LabOptions = {}): Promise<Lab> {
-    const { underlayMtu = DEFAULT_MTU, podMtu = underlayMtu, hosts = 2 } = options;
+    const { underlayMtu = DEFAULT_MTU, podMtu = underlayMtu, hosts = 2, controlPlane = false } = options;
     if (!Number.isInteger(hosts) || hosts < 2 || hosts > 250)
       throw new RangeError(`hosts: ${hosts} is not 2..250`);
     await Lab.sweep();
-    const lab = new Lab(hosts, underlayMtu);
+    const lab = new Lab(hosts, underlayMtu, controlPlane);
     registerOpen(lab);
     try {
       await lab.#build(podMtu);
@@ -139,6 +144,12 @@ export class Lab implements Closable {
   /** @throws RangeError when there is no pod `index`, counted from 0 */
   pod(index: number): LabPod {
     return at(this.pods, index);
+  }
+
+  /** A machine on the underlay that is no host of the overlay. @throws Error unless the lab was made with one */
+  get controlPlane(): { readonly namespace: Namespace; readonly address: string } {
+    if (this.#wires === null || !this.#hasControlPlane) throw new Error('the lab has no control plane');
+    return { namespace: this.#wires, address: CONTROL_PLANE_IP };
   }
 
   /** Sets the MTU of every pod's `eth0`, its other end and the bridge, in bytes. */
@@ -202,6 +213,7 @@ export class Lab implements Closable {
       return one.ip(`link add u1 ${link} type veth peer name u2 ${link} netns ${two.name}`);
     }
     await this.#wires.ip(`link add wires ${link} type bridge\nlink set wires up`);
+    if (this.#hasControlPlane) await this.#wires.ip(`addr add ${CONTROL_PLANE_IP}/24 dev wires`);
     for (const { number, underlay, name } of this.hosts) {
       await this.#wires.ip(`
         link add w${number} ${link} type veth peer name ${underlay} ${link} netns ${name}

@@ -2,7 +2,7 @@ import { writeFileSync, existsSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import type { ForwarderStats } from '../../src/index.js';
+import { type AgentStatus, type ForwarderStats, readStatus } from '../../src/index.js';
 import { tail, type Child, type ExitStatus } from './child.js';
 import type { Lab } from './lab.js';
 
@@ -21,6 +21,10 @@ export interface SelvageOptions {
   readonly extraArgs?: readonly string[];
   /** Instead of one route to every other host. */
   readonly routes?: RoutesDocument;
+  /** Join the network of this etcd (`http://host:port,...`) instead of reading a routes file. */
+  readonly etcd?: string;
+  /** Whether to return without waiting for `ready`. */
+  readonly started?: 'ready' | 'spawned';
   /** Added to the daemon's environment. */
   readonly env?: Readonly<Record<string, string>>;
   /** Arguments of node itself, before the program. */
@@ -38,18 +42,38 @@ export interface LogLine {
 const READY_SECONDS = 30;
 const STATS_SECONDS = 5;
 
-/** A running `selvage run`, its log and its routes file. */
+/** Where one host's daemon keeps its files; the namespaces of a lab share a file system. */
+export interface DaemonFiles {
+  /** Given as `--routes`, without etcd. */
+  readonly routes: string;
+  /** `--subnet-file`, with etcd. */
+  readonly subnetEnv: string;
+  readonly state: string;
+  readonly socket: string;
+}
+
+/** The files of host `index` (counted from 0) of a lab. */
+export function daemonFiles(lab: Lab, index: number): DaemonFiles {
+  const path = (name: string): string => join(lab.directory, `${lab.host(index).label}-${name}`);
+  return {
+    routes: path('routes.json'),
+    subnetEnv: path('subnet.env'),
+    state: path('state'),
+    socket: path('control.sock'),
+  };
+}
+
+/** A running `selvage run`, its log and its files. */
 export class SelvageDaemon {
   readonly child: Child;
-  /** The file given as `--routes`. */
-  readonly routesFile: string;
+  readonly files: DaemonFiles;
   /** All log lines that are JSON, oldest first. */
   readonly log: LogLine[] = [];
   readonly #waiting = new Set<() => void>();
 
-  constructor(child: Child, routesFile: string) {
+  constructor(child: Child, files: DaemonFiles) {
     this.child = child;
-    this.routesFile = routesFile;
+    this.files = files;
     child.onLine((line, stream) => {
       if (stream === 'stderr') this.#take(line);
     });
@@ -85,6 +109,16 @@ export class SelvageDaemon {
     this.child.kill('SIGUSR2');
     const line = await this.logged(({ msg }) => msg === 'stats', STATS_SECONDS, from);
     return line['stats'] as ForwarderStats;
+  }
+
+  /** What `selvage status --json` says. */
+  async status(): Promise<AgentStatus> {
+    return await readStatus(this.files.socket);
+  }
+
+  /** The file given as `--routes`. */
+  get routesFile(): string {
+    return this.files.routes;
   }
 
   /** Replaces the routes file by rename, as editors do. */
@@ -136,12 +170,11 @@ export function routesOf(lab: Lab, index: number): RoutesDocument {
 export async function startSelvage(lab: Lab, index: number, options: SelvageOptions): Promise<SelvageDaemon> {
   if (!existsSync(SELVAGE_MAIN)) throw new Error(`${SELVAGE_MAIN} is missing: run npm install`);
   const host = lab.host(index);
-  const routesFile = join(lab.directory, `routes-${host.label}.json`);
-  writeRoutes(routesFile, options.routes ?? routesOf(lab, index));
-  const run = ['run', '--routes', routesFile, '--iface', host.underlay, '--log-format', 'json'];
-  const args = [...(options.nodeArgs ?? []), SELVAGE_MAIN, ...run, ...(options.extraArgs ?? [])];
+  const files = daemonFiles(lab, index);
+  const args = [...(options.nodeArgs ?? []), SELVAGE_MAIN, ...runArgs(lab, index, options, files)];
   const child = host.spawn(process.execPath, args, options.env === undefined ? {} : { env: options.env });
-  const daemon = new SelvageDaemon(child, routesFile);
+  const daemon = new SelvageDaemon(child, files);
+  if (options.started === 'spawned') return daemon;
   try {
     await daemon.logged(({ msg }) => msg === 'ready', READY_SECONDS);
   } catch (error) {
@@ -149,6 +182,19 @@ export async function startSelvage(lab: Lab, index: number, options: SelvageOpti
     throw error;
   }
   return daemon;
+}
+
+function runArgs(lab: Lab, index: number, options: SelvageOptions, files: DaemonFiles): string[] {
+  const common = [
+    ...['run', '--iface', lab.host(index).underlay, '--log-format', 'json'],
+    ...['--control-socket', files.socket, '--state-dir', files.state],
+  ];
+  const extra = options.extraArgs ?? [];
+  if (options.etcd !== undefined) {
+    return [...common, '--etcd-endpoints', options.etcd, '--subnet-file', files.subnetEnv, ...extra];
+  }
+  writeRoutes(files.routes, options.routes ?? routesOf(lab, index));
+  return [...common, '--routes', files.routes, ...extra];
 }
 
 function writeRoutes(path: string, routes: RoutesDocument): void {

@@ -1,0 +1,348 @@
+import { EventEmitter } from 'node:events';
+import { join } from 'node:path';
+
+import { messageOf, SelvageError } from '../errors.js';
+import { readHostIdentity } from '../host/host_identity.js';
+import { readSubnetFile } from '../host/subnet_file.js';
+import { findUnderlay, type Underlay } from '../host/underlay.js';
+import { FileSource } from '../lease/file_source.js';
+import type { LeaseSubnets } from '../lease/lease.js';
+import type { LeaseEvent } from '../lease/lease_event.js';
+import { LeaseSource, type LeaseSourceListener } from '../lease/lease_source.js';
+import type { RouteChange, RouteSnapshot, RouteSource } from '../lease/route_source.js';
+import { createForwarder, type Forwarder } from '../workers/forwarder.js';
+import type { ForwarderStats } from '../workers/forwarder_stats.js';
+import {
+  type AgentOptions,
+  DEFAULT_RESYNC_SECONDS,
+  DEFAULT_STATE_DIRECTORY,
+  portOf,
+  routesSnapshotName,
+  type StoreAgentSource,
+} from './agent_options.js';
+import { type AgentStatus, type AgentView, statusOf } from './agent_status.js';
+import { ControlServer } from './control_server.js';
+import { HostSetup } from './host_setup.js';
+import { collapseChanges, routeOfPeer, samePlace } from './route_changes.js';
+
+/** Events of an {@link Agent}. */
+export interface AgentEvents {
+  /** Forwarding, with the firewall in force and the subnet file written; once. */
+  ready: [];
+  /** Something works less well than it could; the text says what and why. */
+  warning: [message: string];
+  /** What happens to the lease and the store; see {@link LeaseEvent}. */
+  lease: [event: LeaseEvent];
+  /** New routes are in force in every lane, or will be before its next burst. */
+  routes: [count: number];
+  /** The source, or a change it brought, has a fault; the routes stay as they were. */
+  routeError: [error: SelvageError];
+  /** Another subnet or port: the device is a new one, with its counters at 0. */
+  moved: [from: RouteSnapshot, to: RouteSnapshot];
+  /** A lane died and starts again after `restartInMillis`; the other lanes go on. */
+  laneDown: [lane: number, error: Error, restartInMillis: number];
+  /** It cannot go on: close it. ERR_LEASE_LOST with `exitOnLeaseLoss`, or a fault of the forwarder. */
+  fatal: [error: Error];
+  /** Everything is given back. */
+  close: [];
+}
+
+/**
+ * One host's membership in an overlay network: takes a subnet and the routes from a source, runs a forwarder with them,
+ * and keeps firewall, subnet file and status in step. `selvage run` is a thin client of it.
+ *
+ * | from     | to       | by                                             | never |
+ * |----------|----------|------------------------------------------------|-------|
+ * | made     | starting | `start`, once                                  | a device or a route before the source said the subnet |
+ * | starting | running  | first snapshot in force, firewall and file done | `ready` before lanes forward |
+ * | running  | moving   | a snapshot with another subnet or port         | two forwarders at one time: they would share the port |
+ * | moving   | running  | the new forwarder has the routes               | a change applied to the old place; it waits |
+ * | any      | closed   | `close`                                        | an event after `close` |
+ *
+ * Main thread. Several may live in one process, each with its own device, port and network.
+ */
+export class Agent extends EventEmitter<AgentEvents> {
+  readonly #options: AgentOptions;
+  readonly #underlay: Underlay;
+  readonly #host: HostSetup;
+  readonly #startedAt = new Date();
+  #source: RouteSource | undefined;
+  #leases: LeaseSource | undefined;
+  #control: ControlServer | undefined;
+  #forwarder: Forwarder | undefined;
+  #snapshot: RouteSnapshot | undefined;
+  /** Changes that came while there was no forwarder to apply them to. */
+  #waiting: RouteChange[] = [];
+  #moving = false;
+  /** The start or move that runs, or the last one. Never rejects. */
+  #settling: Promise<unknown> = Promise.resolve();
+  #sourceError: string | undefined;
+  #fatal: Error | undefined;
+  #ready = false;
+  #closing: Promise<void> | undefined;
+
+  /** @internal use {@link createAgent} */
+  constructor(options: AgentOptions, underlay: Underlay) {
+    super();
+    this.#options = options;
+    this.#underlay = underlay;
+    this.#host = new HostSetup({
+      firewall: options.firewall,
+      blackholeRoute: options.blackholeRoute ?? false,
+      subnetFile: options.subnetFile,
+      resyncSeconds: options.resyncSeconds ?? DEFAULT_RESYNC_SECONDS,
+      onWarning: (message) => this.#tell('warning', message),
+    });
+  }
+
+  /** Address that peers send to. */
+  get publicIp(): string {
+    return this.#options.publicIp ?? this.#underlay.address;
+  }
+
+  /** Counters of the forwarder; undefined while there is none. */
+  stats(): ForwarderStats | undefined {
+    return this.#forwarder?.stats();
+  }
+
+  /** Everything there is to know, as plain data; what `selvage status --json` prints. */
+  status(): AgentStatus {
+    return statusOf(this.#view());
+  }
+
+  /** @internal opens what answers questions; before {@link start}, which may wait long. */
+  async listen(): Promise<void> {
+    const { controlSocket: socketPath, health } = this.#options;
+    if (socketPath === undefined && health === undefined) return;
+    this.#control = await ControlServer.open({
+      view: () => this.#view(),
+      ...(socketPath === undefined ? {} : { socketPath }),
+      ...(health === undefined ? {} : { health }),
+    });
+  }
+
+  /**
+   * Joins the network and forwards. Waits for the store and the network config as long as it takes; `close()` ends that.
+   *
+   * @throws SelvageError or a system error when waiting would not help; ERR_CLOSED when it was closed meanwhile. Close the
+   *   agent then.
+   */
+  async start(): Promise<void> {
+    const snapshot = await this.#openSource();
+    await this.#goTo(snapshot);
+    if (this.#closing !== undefined) throw closedError();
+    this.#ready = true;
+    this.#tell('ready');
+    this.#takeWaiting();
+  }
+
+  /**
+   * Stops forwarding and gives everything back. The lease, the subnet file and the firewall stay, as with flanneld: a daemon
+   * that is started again goes on with them.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    await this.#source?.close();
+    await this.#settling;
+    await this.#host.close();
+    await this.#forwarder?.close();
+    this.#forwarder = undefined;
+    await this.#control?.close();
+    queueMicrotask(() => this.emit('close'));
+  }
+
+  async #openSource(): Promise<RouteSnapshot> {
+    if (this.#closing !== undefined) throw closedError();
+    const listener: LeaseSourceListener = {
+      onChanges: (changes) => this.#onChanges(changes),
+      onError: (error) => {
+        this.#sourceError = error.message;
+        this.#tell('routeError', error);
+      },
+      onLeaseEvent: (event) => this.#tell('lease', event),
+      onEnd: (error) => this.#fail(error),
+    };
+    const { source } = this.#options;
+    if (source.kind === 'file') {
+      this.#source = new FileSource(source.path);
+    } else {
+      this.#leases = await this.#leaseSource(source);
+      this.#source = this.#leases;
+    }
+    return await this.#source.open(listener);
+  }
+
+  async #leaseSource(source: StoreAgentSource): Promise<LeaseSource> {
+    const { stateDirectory = DEFAULT_STATE_DIRECTORY, publicIpv6 } = this.#options;
+    const host = await readHostIdentity(stateDirectory);
+    if (host.warning !== undefined) this.#tell('warning', host.warning);
+    const previous = await this.#previousSubnets();
+    return new LeaseSource({
+      store: source.store,
+      publicIp: this.publicIp,
+      ...(publicIpv6 === undefined ? {} : { publicIpv6 }),
+      ...(previous === undefined ? {} : { previous }),
+      ...(source.renewMarginSeconds === undefined ? {} : { renewMarginSeconds: source.renewMarginSeconds }),
+      exitOnLeaseLoss: source.exitOnLeaseLoss ?? false,
+      host: { id: host.id, name: host.name },
+      snapshotFile: join(stateDirectory, routesSnapshotName(source.networkName)),
+    });
+  }
+
+  async #previousSubnets(): Promise<LeaseSubnets | undefined> {
+    if (this.#options.subnetFile === undefined) return undefined;
+    const file = await readSubnetFile(this.#options.subnetFile);
+    if (file?.subnet === undefined) return undefined;
+    return {
+      ipv4: file.subnet,
+      ...(file.ipv6Subnet === undefined ? {} : { ipv6: file.ipv6Subnet }),
+    };
+  }
+
+  /** As {@link #settle}; changes wait meanwhile, and so does `close`. */
+  async #goTo(snapshot: RouteSnapshot): Promise<void> {
+    this.#moving = true;
+    const settling = this.#settle(snapshot);
+    this.#settling = settling.catch(() => undefined);
+    try {
+      await settling;
+    } finally {
+      this.#moving = false;
+    }
+  }
+
+  /** Forwards at the place of a snapshot, in place of the forwarder there was. */
+  async #settle(snapshot: RouteSnapshot): Promise<void> {
+    await this.#forwarder?.close();
+    this.#forwarder = undefined;
+    if (this.#closing !== undefined) return;
+    const forwarder = await this.#createForwarder(snapshot);
+    this.#forwarder = forwarder;
+    this.#snapshot = snapshot;
+    forwarder.routes.replace(snapshot.peers.map(routeOfPeer));
+    await forwarder.settled();
+    if (this.#closing !== undefined) return;
+    await this.#host.apply(snapshot, forwarder.tunName, forwarder.mtuBytes);
+  }
+
+  async #createForwarder(snapshot: RouteSnapshot): Promise<Forwarder> {
+    const { forwarder: options = {} } = this.#options;
+    const port = portOf(options.port, snapshot.port);
+    const forwarder = await createForwarder({
+      ...options,
+      ...(port === undefined ? {} : { port }),
+      network: snapshot.network,
+      subnet: snapshot.subnet,
+      address: this.#underlay.address,
+    });
+    forwarder.on('warning', (message) => this.#tell('warning', message));
+    forwarder.on('laneDown', (lane, error, millis) => this.#tell('laneDown', lane, error, millis));
+    forwarder.on('fatal', (error) => this.#fail(error));
+    return forwarder;
+  }
+
+  #onChanges(changes: readonly RouteChange[]): void {
+    if (this.#moving || !this.#ready) this.#waiting.push(...changes);
+    else this.#apply(changes);
+  }
+
+  #takeWaiting(): void {
+    if (this.#waiting.length === 0) return;
+    const changes = this.#waiting;
+    this.#waiting = [];
+    this.#apply(changes);
+  }
+
+  #apply(changes: readonly RouteChange[]): void {
+    const forwarder = this.#forwarder;
+    const place = this.#snapshot;
+    if (forwarder === undefined || place === undefined || this.#closing !== undefined) return;
+    const step = collapseChanges(changes);
+    try {
+      if (step.kind === 'update') forwarder.routes.update(step);
+      else if (samePlace(place, step.snapshot))
+        forwarder.routes.replace(step.snapshot.peers.map(routeOfPeer));
+      else {
+        void this.#move(place, step.snapshot);
+        return;
+      }
+    } catch (error) {
+      if (!(error instanceof SelvageError)) throw error;
+      this.#sourceError = error.message;
+      this.#tell('routeError', error);
+      return;
+    }
+    this.#sourceError = undefined;
+    this.#tell('routes', forwarder.routes.count);
+  }
+
+  async #move(from: RouteSnapshot, to: RouteSnapshot): Promise<void> {
+    try {
+      await this.#goTo(to);
+    } catch (error) {
+      this.#fail(error instanceof Error ? error : new Error(String(error)));
+      return;
+    }
+    this.#tell('moved', from, to);
+    this.#takeWaiting();
+  }
+
+  #fail(error: Error): void {
+    if (this.#fatal !== undefined || this.#closing !== undefined) return;
+    this.#fatal = error;
+    queueMicrotask(() => {
+      if (!this.emit('fatal', error)) throw error;
+    });
+  }
+
+  #tell<E extends keyof AgentEvents>(event: E, ...values: AgentEvents[E]): void {
+    if (this.#closing === undefined) (this.emit as (event: E, ...values: unknown[]) => boolean).call(this, event, ...values);
+  }
+
+  #view(): AgentView {
+    const { source, firewall } = this.#options;
+    const leases = this.#leases;
+    const forwarder = this.#moving ? undefined : this.#forwarder;
+    const snapshot = this.#snapshot;
+    return {
+      startedAt: this.#startedAt,
+      networkName: source.kind === 'file' ? source.path : source.networkName,
+      source:
+        source.kind === 'file'
+          ? { kind: 'file', path: source.path, error: this.#sourceError }
+          : { kind: 'store', state: leases?.state, name: source.store.name },
+      snapshot,
+      publicIp: this.publicIp,
+      underlay: this.#underlay,
+      forwarder: forwarder?.stats(),
+      fatal: this.#fatal === undefined ? undefined : messageOf(this.#fatal),
+      subnetFile: this.#host.subnetFile,
+      firewall:
+        firewall === undefined
+          ? undefined
+          : { masquerade: firewall.masquerade, forward: firewall.forward, error: this.#host.firewallError },
+      routes: () => this.#forwarder?.routes.list() ?? [],
+    };
+  }
+}
+
+function closedError(): SelvageError {
+  return new SelvageError('ERR_CLOSED', 'the agent was closed while it started');
+}
+
+/**
+ * Makes an agent: checks that there is an underlay interface, and opens the status socket and the health port, so that they
+ * answer while {@link Agent.start} waits. Needs CAP_NET_ADMIN, /dev/net/tun and iproute2; nftables for a firewall.
+ *
+ * @throws SelvageError ERR_UNDERLAY_NOT_FOUND, ERR_HEALTH_PORT, ERR_CONTROL_SOCKET, ERR_COMMAND_*
+ */
+export async function createAgent(options: AgentOptions): Promise<Agent> {
+  const underlay = await findUnderlay(options.underlay ?? {});
+  const agent = new Agent(options, underlay);
+  await agent.listen();
+  return agent;
+}
