@@ -40,7 +40,11 @@ export type LeaseEvent =
   /** The watch had fallen behind what the store keeps: everything was listed anew. */
   | { readonly kind: 'relisted'; readonly leases: number; readonly reason: string }
   /** An entry is not routed to. Told once for each key and value. */
-  | { readonly kind: 'skipped'; readonly key: string; readonly reason: string };
+  | { readonly kind: 'skipped'; readonly key: string; readonly reason: string }
+  /** Somebody else wrote our lease and it is still ours: an operator made it a reservation, or gave it a time limit again. */
+  | { readonly kind: 'adopted'; readonly lease: OwnLease; readonly reason: string }
+  /** Something beside leases and routes does not work, and the source does without it. Told once for each reason. */
+  | { readonly kind: 'warning'; readonly reason: string };
 
 /** State of a lease source for status, health and metrics. */
 export interface LeaseSourceState {

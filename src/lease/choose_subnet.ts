@@ -1,0 +1,156 @@
+import { type AddressRange, findFreeSubnets, rangeOf, rangesOverlap } from './free_subnet.js';
+import type { Lease, LeaseSubnets } from './lease.js';
+import { formatLeaseKey } from './lease_key.js';
+import type { NetworkConfig } from './network_config.js';
+import { formatSubnet, isInPool, type SubnetPool, subnetsIn } from './subnet_pool.js';
+
+/** What is known when a host wants its subnet. */
+export interface SubnetQuestion {
+  readonly config: NetworkConfig;
+  /** All leases of the network, expired ones left out. */
+  readonly leases: readonly Lease[];
+  /** Subnets named by the keys of entries that are no leases (`LeaseProblem.subnets`): those keys cannot be made. */
+  readonly blocked?: readonly LeaseSubnets[];
+  /** This host's address, dotted quad. */
+  readonly publicIp: string;
+  /** What this host had before, as far as it remembers: canonical prefixes. */
+  readonly previous?: LeaseSubnets;
+  /** Key of a lease that is known to be ours, though it may name an address that the host no longer has. */
+  readonly own?: string;
+  /** From 0 up to but not 1, as `Math.random`. */
+  readonly random: () => number;
+}
+
+/** What to do. `warning` is one line about a reservation of this host that cannot be used. */
+export type Choice =
+  /** Write this lease anew. */
+  | { readonly kind: 'reuse'; readonly lease: Lease; readonly warning?: string }
+  /** Remove `discard`, which is ours and does not fit the config, and make a lease for `subnets`. */
+  | {
+      readonly kind: 'create';
+      readonly subnets: LeaseSubnets;
+      readonly how: 'previous' | 'new';
+      readonly discard?: Lease;
+      readonly warning?: string;
+    }
+  /** Nothing is free; nothing should be removed. */
+  | { readonly kind: 'full'; readonly message: string };
+
+/** flannel 0.28 (`allocateSubnet`) picks one of so many, so that hosts that start together seldom want the same. */
+const MOST_CANDIDATES = 100;
+
+interface TakenRange extends AddressRange {
+  readonly reserved: boolean;
+}
+
+/**
+ * Chooses the subnet of a host as flannel 0.28 (`tryAcquireLease`) does: the one leased to its public IP, else the one it had
+ * before, else a random one of the first hundred that overlap nothing.
+ *
+ * Differs where flannel falls short: a reservation comes before other leases of the host and is never removed; a lease that
+ * fits is found behind one that does not; what the host had before must overlap no lease, not only differ from each.
+ *
+ * Pure. Takes time in proportion to the leases, not to the size of the network.
+ */
+export function chooseSubnet(question: SubnetQuestion): Choice {
+  const { config, leases, blocked = [], previous, random } = question;
+  const ours = leasesOfHost(question);
+  const warning = warnOfReservation(ours, config);
+  const lease = ours.find(({ subnets }) => fits(config, subnets));
+  if (lease !== undefined) return { kind: 'reuse', lease, ...warning };
+
+  const discard = ours.find(({ reserved }) => !reserved);
+  const others = leases.filter((other) => other !== discard);
+  const taken = [...others, ...blocked.map((subnets) => ({ subnets, reserved: false }))];
+  const create = { kind: 'create', ...(discard && { discard }), ...warning } as const;
+
+  const ipv4Taken = takenRanges(taken, 4);
+  const ipv6Taken = config.ipv6 === undefined ? [] : takenRanges(taken, 6);
+  if (previous !== undefined && fits(config, previous)) {
+    const free = !overlapsAny(4, previous.ipv4, ipv4Taken) && !overlapsAny(6, previous.ipv6, ipv6Taken);
+    if (free) return { ...create, subnets: previous, how: 'previous' };
+  }
+  const ipv4 = pickFree(config.ipv4, ipv4Taken, random);
+  if (ipv4 === undefined) return full(config.ipv4, ipv4Taken);
+  if (config.ipv6 === undefined) return { ...create, subnets: { ipv4 }, how: 'new' };
+  const ipv6 = pickFree(config.ipv6.pool, ipv6Taken, random);
+  if (ipv6 === undefined) return full(config.ipv6.pool, ipv6Taken);
+  return { ...create, subnets: { ipv4, ipv6 }, how: 'new' };
+}
+
+/**
+ * Leases of this host, the one to prefer first. One under a key of another spelling is left out: flanneld would look for the
+ * usual key, so writing that one anew would protect nothing.
+ */
+function leasesOfHost({ leases, publicIp, own }: SubnetQuestion): Lease[] {
+  const rank = ({ key, reserved, value }: Lease): number => {
+    if (reserved && value.publicIp === publicIp) return 0;
+    return key === own ? 1 : 2;
+  };
+  return leases
+    .filter(({ key, value }) => value.publicIp === publicIp || key === own)
+    .filter(({ key, subnets }) => key === formatLeaseKey(subnets))
+    .sort((a, b) => rank(a) - rank(b));
+}
+
+/** Whether a host may have these subnets under this config (flannel 0.28 `isSubnetConfigCompat`, both families). */
+function fits(config: NetworkConfig, { ipv4, ipv6 }: LeaseSubnets): boolean {
+  if (!isInPool(config.ipv4, rangeOf(4, ipv4))) return false;
+  if (config.ipv6 === undefined || ipv6 === undefined) return config.ipv6 === ipv6;
+  return isInPool(config.ipv6.pool, rangeOf(6, ipv6));
+}
+
+function warnOfReservation(ours: readonly Lease[], config: NetworkConfig): { readonly warning?: string } {
+  const unfit = ours.find(({ reserved, subnets }) => reserved && !fits(config, subnets));
+  if (unfit === undefined) return {};
+  const pools = [config.ipv4, ...(config.ipv6 === undefined ? [] : [config.ipv6.pool])];
+  const allowed = pools.map((pool) => spanOf(pool)).join(' and ');
+  return {
+    warning:
+      `the reservation ${unfit.key} of this host does not fit the network config, which has subnets ${allowed}: ` +
+      'it is kept and not used; release it with: selvage lease release',
+  };
+}
+
+function takenRanges(
+  taken: readonly { readonly subnets: LeaseSubnets; readonly reserved: boolean }[],
+  family: 4 | 6,
+): TakenRange[] {
+  return taken.flatMap(({ subnets, reserved }) => {
+    const prefix = family === 4 ? subnets.ipv4 : subnets.ipv6;
+    return prefix === undefined ? [] : [{ ...rangeOf(family, prefix), reserved }];
+  });
+}
+
+function overlapsAny(family: 4 | 6, prefix: string | undefined, taken: readonly AddressRange[]): boolean {
+  if (prefix === undefined) return false;
+  const range = rangeOf(family, prefix);
+  return taken.some((other) => rangesOverlap(range, other));
+}
+
+function pickFree(
+  pool: SubnetPool,
+  taken: readonly AddressRange[],
+  random: () => number,
+): string | undefined {
+  const free = findFreeSubnets(pool, taken, MOST_CANDIDATES);
+  const picked = free[Math.floor(random() * free.length)];
+  return picked === undefined ? undefined : formatSubnet(pool, picked);
+}
+
+function full(pool: SubnetPool, taken: readonly TakenRange[]): Choice {
+  const ends = { first: pool.first, last: rangeOf(pool.family, formatSubnet(pool, pool.last)).last, bits: 0 };
+  const reserved = taken.filter((range) => range.reserved && rangesOverlap(range, ends)).length;
+  const prefix = pool.family === 4 ? '' : 'IPv6';
+  return {
+    kind: 'full',
+    message:
+      `out of subnets: all ${subnetsIn(pool)} ${prefix === '' ? '' : `${prefix} `}subnets ${spanOf(pool)} are leased ` +
+      `(${reserved} of them reserved); widen ${prefix}SubnetMin..${prefix}SubnetMax or ${prefix}Network, ` +
+      'or release one: selvage lease list',
+  };
+}
+
+function spanOf(pool: SubnetPool): string {
+  return `from ${formatSubnet(pool, pool.first)} to ${formatSubnet(pool, pool.last)}`;
+}

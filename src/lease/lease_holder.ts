@@ -1,0 +1,298 @@
+import { messageOf, SelvageError } from '../errors.js';
+import { type Acquired, type HeldLease, heldLease, LEASE_TTL_SECONDS, type LeaseAcquirer } from './acquire_lease.js';
+import { BackOff, Bell, pause } from './back_off.js';
+import type { LeaseEvent, OwnLease } from './lease_event.js';
+import type { LeaseStore, StoreEntry } from './lease_store.js';
+import { readLease } from './read_lease.js';
+import { isStoreFault } from './store_connection.js';
+
+/** What a holder tells. Must not throw. */
+export interface LeaseHolderListener {
+  onEvent(event: LeaseEvent): void;
+  /** The lease is on another subnet now; the holder's `lease` is the new one. */
+  onMoved(from: OwnLease): void;
+  /** A host that writes no presence wrote our lease. */
+  onDuplicate(): void;
+  /** The holder has ended by itself and holds nothing. */
+  onEnd(error: SelvageError): void;
+}
+
+export interface LeaseHolderOptions {
+  readonly store: LeaseStore;
+  readonly publicIp: string;
+  /** What we write, see formatLeaseValue. */
+  readonly value: string;
+  readonly acquirer: LeaseAcquirer;
+  readonly renewMarginSeconds: number;
+  /** End with ERR_LEASE_LOST, as flanneld does, instead of getting the lease again. */
+  readonly exitOnLeaseLoss: boolean;
+  readonly random: () => number;
+  readonly listener: LeaseHolderListener;
+}
+
+/** A lease that stayed ours for so long makes the next loss the first of a new series. */
+const CALM_MILLIS = 60_000;
+
+/**
+ * Holds a lease: renews it in time, and gets it again when it is lost.
+ *
+ * What others tell of our key (watch, list) is a hint to read it; only what is read then counts, so hints may come late,
+ * twice or out of order.
+ *
+ * | from     | to       | by                                                      | never |
+ * |----------|----------|---------------------------------------------------------|-------|
+ * | made     | held     | `hold` with an acquired lease                           | |
+ * | held     | held     | renewed at expiry less margin; another host with our public IP renewed it | a write over what somebody else wrote meanwhile |
+ * | held     | reserved | an operator took its time limit away; acquired like that | a time limit put on a reservation |
+ * | reserved | held     | an operator gave it a time limit again                  | |
+ * | held, reserved | lost | its key is gone, or has another public IP            | lost because the store is away, or because a clock jumped |
+ * | lost     | held     | acquired again, the same subnet (regained) or another (moved) | again and again without back-off |
+ * | lost     | ended    | `exitOnLeaseLoss`                                       | |
+ * | any      | ended    | `close`: the key stays, as flanneld's does              | a listener call after it |
+ */
+export class LeaseHolder {
+  readonly #options: LeaseHolderOptions;
+  readonly #closing = new AbortController();
+  readonly #bell = new Bell();
+  readonly #retry: BackOff;
+  readonly #lossBackOff: BackOff;
+  #acquired: Acquired | undefined;
+  #held: HeldLease | undefined;
+  #lease: OwnLease | undefined;
+  #renewals = 0;
+  /** Newest revision at which our key is said to have changed. */
+  #hint = 0n;
+  /** Whether the key must be read, whatever its revision. */
+  #doubt = false;
+  /** On the clock of performance.now(), as all times here. */
+  #renewAtMs = Infinity;
+  #notBeforeMs = 0;
+  #heldSinceMs = 0;
+  #failing = false;
+  /** A write of ours was sent whose answer never came: it may be in force. */
+  #unanswered = false;
+  #duplicateTold = false;
+  #running: Promise<void> = Promise.resolve();
+
+  constructor(options: LeaseHolderOptions) {
+    this.#options = options;
+    this.#retry = new BackOff({ firstMillis: 2_000, mostMillis: 60_000, random: options.random });
+    this.#lossBackOff = new BackOff({ firstMillis: 100, mostMillis: 30_000, random: options.random });
+  }
+
+  /** The lease as it stands; undefined before `hold`, and between its loss and the next. */
+  get lease(): OwnLease | undefined {
+    return this.#lease;
+  }
+
+  /** The lease as it was last confirmed, kept after a loss. */
+  get held(): HeldLease | undefined {
+    return this.#held;
+  }
+
+  /** Renewals that worked. */
+  get renewals(): number {
+    return this.#renewals;
+  }
+
+  /** Begins to hold. The listener hears nothing before this has returned. */
+  hold(acquired: Acquired): void {
+    this.#acquired = acquired;
+    this.#confirm(acquired);
+    this.#running = this.#run().catch((error: unknown) => this.#end(error));
+  }
+
+  /** Our key was written or removed at this revision; our own writes may be told as well. */
+  noteChange(revision: bigint): void {
+    if (revision > this.#hint) this.#hint = revision;
+    this.#bell.ring();
+  }
+
+  /** A full list has this at our key. */
+  noteListed(entry: StoreEntry | undefined): void {
+    if (entry?.revision === this.#held?.entry.revision) return;
+    this.#doubt = true;
+    this.#bell.ring();
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort();
+    await this.#running;
+  }
+
+  async #run(): Promise<never> {
+    const { signal } = this.#closing;
+    for (;;) {
+      await this.#bell.wait(this.#dueAtMs() - performance.now(), signal);
+      if (performance.now() < this.#dueAtMs()) continue;
+      try {
+        if (this.#mustRead()) await this.#read();
+        else await this.#renew();
+        this.#failing = false;
+        this.#retry.reset();
+      } catch (error) {
+        signal.throwIfAborted();
+        if (!isStoreFault(error)) throw error;
+        this.#postpone(error);
+      }
+    }
+  }
+
+  #mustRead(): boolean {
+    return this.#doubt || this.#hint > this.#held!.entry.revision;
+  }
+
+  #dueAtMs(): number {
+    return this.#mustRead() ? this.#notBeforeMs : Math.max(this.#renewAtMs, this.#notBeforeMs);
+  }
+
+  async #read(): Promise<void> {
+    const hint = this.#hint;
+    this.#doubt = true;
+    const entry = await this.#options.store.get(this.#held!.lease.key, this.#closing.signal);
+    await this.#judge(entry);
+    this.#doubt = false;
+    // Settled by what was read, even if that is older by number (a store restored from a backup).
+    if (this.#hint === hint) this.#hint = 0n;
+  }
+
+  async #renew(): Promise<void> {
+    const { store, value } = this.#options;
+    const { entry } = this.#held!;
+    const { signal } = this.#closing;
+    const sentMs = performance.now();
+    const unanswered = this.#unanswered;
+    this.#unanswered = true;
+    const written = await store.replace(entry, value, LEASE_TTL_SECONDS, signal);
+    if (written === undefined) {
+      this.#unanswered = unanswered;
+      this.#doubt = true;
+      return;
+    }
+    this.#unanswered = false;
+    this.#renewed(heldLease(written, sentMs));
+  }
+
+  /** Decides what the entry that is at our key now means. */
+  async #judge(entry: StoreEntry | undefined): Promise<void> {
+    if (entry === undefined) return this.#lose('it was deleted, or its time ran out');
+    if (entry.revision === this.#held!.entry.revision) return;
+    const { store, value, publicIp } = this.#options;
+    const read = readLease(entry);
+    if (!('reason' in read) && read.value.publicIp !== publicIp) {
+      return this.#lose(`host ${read.value.publicIp} has taken it`);
+    }
+    if (entry.value !== value) return this.#putRight(entry, !('reason' in read));
+    const sentMs = performance.now();
+    const seconds = entry.grant === '' ? Infinity : await store.remainingSeconds(entry, this.#closing.signal);
+    this.#adopt(heldLease(entry, sentMs, seconds));
+  }
+
+  /** Takes over what somebody wrote who is not against us, or what we wrote without hearing of it. */
+  #adopt(next: HeldLease): void {
+    const was = this.#held!.lease.reserved;
+    const is = next.lease.reserved;
+    if (this.#unanswered && !is) {
+      this.#unanswered = false;
+      this.#renewed(next);
+      return;
+    }
+    this.#confirm(next);
+    if (was !== is) this.#tellAdopted(is ? 'an operator reserved it' : 'an operator ended its reservation');
+    else if (!is) this.#tellDuplicate();
+  }
+
+  /** The key is ours but says something else, which other hosts may not understand. */
+  async #putRight(entry: StoreEntry, readable: boolean): Promise<void> {
+    const { store, value } = this.#options;
+    const { signal } = this.#closing;
+    await pause(this.#nextLossWait(), signal);
+    const reserved = entry.grant === '';
+    const sentMs = performance.now();
+    const written = await store.replace(entry, value, reserved ? 0 : LEASE_TTL_SECONDS, signal);
+    if (written === undefined) {
+      this.#hint = entry.revision + 1n;
+      return;
+    }
+    this.#confirm(heldLease(written, sentMs));
+    this.#tellAdopted('somebody had changed its value, which was put right');
+    if (readable && !reserved) this.#tellDuplicate();
+  }
+
+  async #lose(reason: string): Promise<void> {
+    const { listener, exitOnLeaseLoss, acquirer } = this.#options;
+    const { signal } = this.#closing;
+    const lost = this.#lease!;
+    this.#lease = undefined;
+    listener.onEvent({ kind: 'lost', lease: lost, reason });
+    if (exitOnLeaseLoss) {
+      throw new SelvageError(
+        'ERR_LEASE_LOST',
+        `this host's lease ${lost.subnets.ipv4} was lost: ${reason}; a new start acquires one again`,
+      );
+    }
+    await pause(this.#nextLossWait(), signal);
+    const { held } = this.#acquired!;
+    this.#acquired = await acquirer.acquire({ previous: lost.subnets, held, patient: true }, signal);
+    const lease = this.#confirm(this.#acquired);
+    if (lease.key === lost.key) listener.onEvent({ kind: 'regained', lease });
+    else listener.onMoved(lost);
+  }
+
+  #nextLossWait(): number {
+    if (performance.now() - this.#heldSinceMs > CALM_MILLIS) this.#lossBackOff.reset();
+    this.#heldSinceMs = performance.now();
+    return this.#lossBackOff.next();
+  }
+
+  #renewed(next: HeldLease): void {
+    this.#renewals++;
+    this.#options.listener.onEvent({ kind: 'renewed', lease: this.#confirm(next) });
+  }
+
+  #confirm(next: HeldLease): OwnLease {
+    const { lease, expiresAtMs } = next;
+    const leftMs = expiresAtMs - performance.now();
+    this.#held = next;
+    this.#renewAtMs = expiresAtMs - this.#options.renewMarginSeconds * 1000;
+    this.#notBeforeMs = 0;
+    this.#lease = {
+      ...lease,
+      expiresAt: lease.reserved ? undefined : new Date(Date.now() + leftMs),
+      confirmedAt: new Date(),
+    };
+    return this.#lease;
+  }
+
+  #postpone(error: SelvageError): void {
+    const waitMs = this.#retry.next();
+    this.#notBeforeMs = performance.now() + waitMs;
+    if (this.#failing || this.#mustRead()) return;
+    this.#failing = true;
+    this.#options.listener.onEvent({
+      kind: 'renewalFailed',
+      reason: error.message,
+      retryInSeconds: Math.round(waitMs / 100) / 10,
+    });
+  }
+
+  #tellAdopted(reason: string): void {
+    this.#options.listener.onEvent({ kind: 'adopted', lease: this.#lease!, reason });
+  }
+
+  #tellDuplicate(): void {
+    if (this.#duplicateTold) return;
+    this.#duplicateTold = true;
+    this.#options.listener.onDuplicate();
+  }
+
+  #end(error: unknown): void {
+    if (this.#closing.signal.aborted) return;
+    this.#lease = undefined;
+    const reason =
+      error instanceof SelvageError
+        ? error
+        : new SelvageError('ERR_INTERNAL', `internal error: ${messageOf(error)}`, { cause: error });
+    this.#options.listener.onEnd(reason);
+  }
+}

@@ -1,0 +1,54 @@
+import { messageOf, SelvageError } from '../errors.js';
+import { formatIpv6, parseIpv6 } from '../ipv6_prefix.js';
+import { parseIpv4 } from '../prefix.js';
+import { describeJson, readGoObject } from './go_json.js';
+import type { LeaseValue } from './lease.js';
+
+/** Characters that Go's `json.Marshal` escapes beside those of RFC 8259: they could end a script element or a line of one. */
+const GO_ESCAPES = /[<>&\u2028\u2029]/g;
+
+/**
+ * The value of a lease, byte for byte as flannel 0.28 writes it: `{"PublicIP":"192.0.2.1","PublicIPv6":null}`. `BackendType`
+ * is left out when empty, as the udp backend has it; backend data is never written.
+ */
+export function formatLeaseValue(value: LeaseValue): string {
+  const { publicIp, publicIpv6 = null, backendType } = value;
+  const type = backendType === '' ? {} : { BackendType: backendType };
+  const text = JSON.stringify({ PublicIP: publicIp, PublicIPv6: publicIpv6, ...type });
+  return text.replace(
+    GO_ESCAPES,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}
+
+/**
+ * Reads the value of a lease as Go would: names in any case, unknown ones ignored. Backend data is not looked at.
+ *
+ * @throws SelvageError ERR_LEASE_VALUE naming the field
+ */
+export function parseLeaseValue(text: string): LeaseValue {
+  try {
+    const fields = readGoObject(text, ['PublicIP', 'PublicIPv6', 'BackendType']);
+    const backendType = fields.BackendType ?? '';
+    if (typeof backendType !== 'string') {
+      throw new Error(`BackendType is ${describeJson(backendType)}, not a string`);
+    }
+    const value = { publicIp: readPublicIp(fields.PublicIP), backendType: backendType.toLowerCase() };
+    if (fields.PublicIPv6 === undefined) return value;
+    return { ...value, publicIpv6: readPublicIpv6(fields.PublicIPv6) };
+  } catch (error) {
+    throw new SelvageError('ERR_LEASE_VALUE', messageOf(error), { cause: error });
+  }
+}
+
+function readPublicIp(value: unknown): string {
+  if (value === undefined) throw new Error('PublicIP is missing');
+  if (typeof value !== 'string') throw new Error(`PublicIP is ${describeJson(value)}, not a string`);
+  parseIpv4(value);
+  return value;
+}
+
+function readPublicIpv6(value: unknown): string {
+  if (typeof value !== 'string') throw new Error(`PublicIPv6 is ${describeJson(value)}, not a string`);
+  return formatIpv6(parseIpv6(value));
+}

@@ -1,0 +1,37 @@
+import { messageOf } from '../errors.js';
+import { isUnicastIpv4, parseIpv4 } from '../prefix.js';
+import type { Lease, LeaseSubnets } from './lease.js';
+import { parseLeaseKey } from './lease_key.js';
+import type { StoreEntry } from './lease_store.js';
+import { parseLeaseValue } from './lease_value.js';
+
+/** Why an entry is no lease. */
+export interface LeaseProblem {
+  readonly key: string;
+  /** One line, e.g. `PublicIP is missing`. */
+  readonly reason: string;
+  /** Subnets that the key names nevertheless: nobody else can be given them while the key exists. */
+  readonly subnets?: LeaseSubnets;
+}
+
+/**
+ * Reads an entry below {@link SUBNETS_KEY_PREFIX}.
+ *
+ * @returns the lease, or why it is none: told from a lease by `'reason' in result`
+ */
+export function readLease(entry: StoreEntry): Lease | LeaseProblem {
+  const { key } = entry;
+  const subnets = parseLeaseKey(key);
+  if (subnets === undefined) {
+    return { key, reason: 'the key names no subnet: expected the form subnets/10.1.2.0-24' };
+  }
+  try {
+    const value = parseLeaseValue(entry.value);
+    if (!isUnicastIpv4(parseIpv4(value.publicIp))) {
+      return { key, subnets, reason: `PublicIP ${value.publicIp} is not the address of one host` };
+    }
+    return { key, subnets, value, reserved: entry.grant === '' };
+  } catch (error) {
+    return { key, subnets, reason: messageOf(error) };
+  }
+}
