@@ -95,7 +95,8 @@ function failures(view: AgentView): Reason[] {
   if (fatal !== undefined) return [fatalReason(fatal)];
   const reasons = missingLease(view);
   if (forwarder === undefined) reasons.push(notForwarding(view));
-  else if (!forwarder.lanes.some(({ running }) => running)) reasons.push(...forwarder.lanes.flatMap(downLane));
+  else if (!forwarder.lanes.some(({ running }) => running))
+    reasons.push(...forwarder.lanes.flatMap(downLane));
   return reasons;
 }
 

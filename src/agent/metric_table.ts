@@ -37,8 +37,10 @@ type Direction = (typeof DIRECTIONS)[number];
 
 /** In the order in which they are written. */
 export const METRIC_TABLE: readonly Metric[] = [
-  perDirection('selvage_frames_total', 'Frames carried to the other side, each segment one frame.', (counters) =>
-    counters.framesSent,
+  perDirection(
+    'selvage_frames_total',
+    'Frames carried to the other side, each segment one frame.',
+    (counters) => counters.framesSent,
   ),
   perDirection(
     'selvage_bytes_total',
@@ -57,7 +59,11 @@ export const METRIC_TABLE: readonly Metric[] = [
     'ICMP errors about frames of a direction: sent, suppressed by the rate limit, or lost in the kernel.',
     perLane((lane) => DIRECTIONS.flatMap((direction) => answers(lane, direction))),
   ),
-  perPeer('selvage_peer_frames_total', 'Frames to and from a peer; peers without any are left out.', 'frames'),
+  perPeer(
+    'selvage_peer_frames_total',
+    'Frames to and from a peer; peers without any are left out.',
+    'frames',
+  ),
   perPeer('selvage_peer_bytes_total', 'Bytes to and from a peer; peers without any are left out.', 'bytes'),
   counter(
     'selvage_udp_receive_overflow_datagrams_total',
@@ -95,7 +101,12 @@ export const METRIC_TABLE: readonly Metric[] = [
     'Newest route table generation; each change of the routes makes one.',
     ofForwarder(({ routes }) => routes.generation),
   ),
-  gauge('selvage_routes', [], 'Routes in force.', ofForwarder(({ routes }) => routes.count)),
+  gauge(
+    'selvage_routes',
+    [],
+    'Routes in force.',
+    ofForwarder(({ routes }) => routes.count),
+  ),
   gauge(
     'selvage_routes_stale',
     [],
@@ -126,7 +137,12 @@ export const METRIC_TABLE: readonly Metric[] = [
     'Whether the lease is a reservation, which does not end.',
     ofStore(({ lease }) => (lease === undefined ? undefined : Number(lease.reserved))),
   ),
-  counter('selvage_lease_renewals_total', [], 'Renewals that worked.', ofStore(({ renewals }) => renewals)),
+  counter(
+    'selvage_lease_renewals_total',
+    [],
+    'Renewals that worked.',
+    ofStore(({ renewals }) => renewals),
+  ),
   gauge(
     'selvage_store_connected',
     [],
@@ -145,20 +161,30 @@ export const METRIC_TABLE: readonly Metric[] = [
     'Times that all leases were read anew.',
     ofStore(({ relists }) => relists),
   ),
-  gauge('selvage_leases', [], 'Leases of other hosts.', ofStore(({ leases }) => leases)),
+  gauge(
+    'selvage_leases',
+    [],
+    'Leases of other hosts.',
+    ofStore(({ leases }) => leases),
+  ),
   gauge(
     'selvage_leases_skipped',
     [],
     'Entries of the store that are not routed to: malformed, or of another backend type.',
     ofStore(({ skipped }) => skipped),
   ),
-  gauge('selvage_health_status', ['status'], '1 for the status that /healthz tells, 0 for the others.', (view) => {
-    const { status } = healthOf(view);
-    return (['ok', 'degraded', 'failing'] as const).map((each) => ({
-      value: Number(each === status),
-      labels: { status: each },
-    }));
-  }),
+  gauge(
+    'selvage_health_status',
+    ['status'],
+    '1 for the status that /healthz tells, 0 for the others.',
+    (view) => {
+      const { status } = healthOf(view);
+      return (['ok', 'degraded', 'failing'] as const).map((each) => ({
+        value: Number(each === status),
+        labels: { status: each },
+      }));
+    },
+  ),
   gauge('selvage_build_info', ['version'], 'Always 1; the version is in the label.', ({ version }) => [
     { value: 1, labels: { version } },
   ]),
@@ -184,7 +210,10 @@ function gauge(name: string, labels: readonly string[], help: string, read: Read
 
 function perDirection(name: string, help: string, total: (counters: DirectionCounters) => number): Metric {
   const samples = (stats: LaneStats): Sample[] =>
-    DIRECTIONS.map((direction) => ({ value: total(stats[direction]), labels: { direction, lane: stats.lane } }));
+    DIRECTIONS.map((direction) => ({
+      value: total(stats[direction]),
+      labels: { direction, lane: stats.lane },
+    }));
   return counter(name, ['direction', 'lane'], help, perLane(samples));
 }
 

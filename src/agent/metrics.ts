@@ -44,7 +44,10 @@ let processRegistry: Registry | undefined;
 function processMetrics(): Registry {
   if (processRegistry === undefined) {
     processRegistry = new Registry();
-    collectDefaultMetrics({ register: processRegistry, eventLoopMonitoringPrecision: EVENT_LOOP_LOOK_MILLIS });
+    collectDefaultMetrics({
+      register: processRegistry,
+      eventLoopMonitoringPrecision: EVENT_LOOP_LOOK_MILLIS,
+    });
   }
   return processRegistry;
 }
