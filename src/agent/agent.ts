@@ -9,7 +9,8 @@ import { FileSource } from '../lease/file_source.js';
 import type { LeaseSubnets } from '../lease/lease.js';
 import type { LeaseEvent } from '../lease/lease_event.js';
 import { LeaseSource, type LeaseSourceListener } from '../lease/lease_source.js';
-import type { RouteChange, RouteSnapshot, RouteSource } from '../lease/route_source.js';
+import type { RouteChange, RouteSnapshot } from '../lease/route_source.js';
+import { VERSION } from '../version.js';
 import { createForwarder, type Forwarder } from '../workers/forwarder.js';
 import type { ForwarderStats } from '../workers/forwarder_stats.js';
 import {
@@ -18,9 +19,9 @@ import {
   DEFAULT_STATE_DIRECTORY,
   portOf,
   routesSnapshotName,
-  type StoreAgentSource,
 } from './agent_options.js';
-import { type AgentStatus, type AgentView, statusOf } from './agent_status.js';
+import { type AgentStatus, statusOf } from './agent_status.js';
+import type { AgentView, SourceView } from './agent_view.js';
 import { ControlServer } from './control_server.js';
 import { HostSetup } from './host_setup.js';
 import { collapseChanges, routeOfPeer, samePlace } from './route_changes.js';
@@ -65,9 +66,8 @@ export class Agent extends EventEmitter<AgentEvents> {
   readonly #options: AgentOptions;
   readonly #underlay: Underlay;
   readonly #host: HostSetup;
+  readonly #source: AgentSource;
   readonly #startedAt = new Date();
-  #source: RouteSource | undefined;
-  #leases: LeaseSource | undefined;
   #control: ControlServer | undefined;
   #forwarder: Forwarder | undefined;
   #snapshot: RouteSnapshot | undefined;
@@ -82,10 +82,11 @@ export class Agent extends EventEmitter<AgentEvents> {
   #closing: Promise<void> | undefined;
 
   /** @internal use {@link createAgent} */
-  constructor(options: AgentOptions, underlay: Underlay) {
+  constructor(options: AgentOptions, underlay: Underlay, source: AgentSource) {
     super();
     this.#options = options;
     this.#underlay = underlay;
+    this.#source = source;
     this.#host = new HostSetup({
       firewall: options.firewall,
       blackholeRoute: options.blackholeRoute ?? false,
@@ -97,7 +98,7 @@ export class Agent extends EventEmitter<AgentEvents> {
 
   /** Address that peers send to. */
   get publicIp(): string {
-    return this.#options.publicIp ?? this.#underlay.address;
+    return publicIpOf(this.#options, this.#underlay);
   }
 
   /** Counters of the forwarder; undefined while there is none. */
@@ -146,7 +147,7 @@ export class Agent extends EventEmitter<AgentEvents> {
   }
 
   async #close(): Promise<void> {
-    await this.#source?.close();
+    await this.#source.source.close();
     await this.#settling;
     await this.#host.close();
     await this.#forwarder?.close();
@@ -166,41 +167,7 @@ export class Agent extends EventEmitter<AgentEvents> {
       onLeaseEvent: (event) => this.#tell('lease', event),
       onEnd: (error) => this.#fail(error),
     };
-    const { source } = this.#options;
-    if (source.kind === 'file') {
-      this.#source = new FileSource(source.path);
-    } else {
-      this.#leases = await this.#leaseSource(source);
-      this.#source = this.#leases;
-    }
-    return await this.#source.open(listener);
-  }
-
-  async #leaseSource(source: StoreAgentSource): Promise<LeaseSource> {
-    const { stateDirectory = DEFAULT_STATE_DIRECTORY, publicIpv6 } = this.#options;
-    const host = await readHostIdentity(stateDirectory);
-    if (host.warning !== undefined) this.#tell('warning', host.warning);
-    const previous = await this.#previousSubnets();
-    return new LeaseSource({
-      store: source.store,
-      publicIp: this.publicIp,
-      ...(publicIpv6 === undefined ? {} : { publicIpv6 }),
-      ...(previous === undefined ? {} : { previous }),
-      ...(source.renewMarginSeconds === undefined ? {} : { renewMarginSeconds: source.renewMarginSeconds }),
-      exitOnLeaseLoss: source.exitOnLeaseLoss ?? false,
-      host: { id: host.id, name: host.name },
-      snapshotFile: join(stateDirectory, routesSnapshotName(source.networkName)),
-    });
-  }
-
-  async #previousSubnets(): Promise<LeaseSubnets | undefined> {
-    if (this.#options.subnetFile === undefined) return undefined;
-    const file = await readSubnetFile(this.#options.subnetFile);
-    if (file?.subnet === undefined) return undefined;
-    return {
-      ipv4: file.subnet,
-      ...(file.ipv6Subnet === undefined ? {} : { ipv6: file.ipv6Subnet }),
-    };
+    return await this.#source.source.open(listener);
   }
 
   /** As {@link #settle}; changes wait meanwhile, and so does `close`. */
@@ -304,30 +271,40 @@ export class Agent extends EventEmitter<AgentEvents> {
   }
 
   #view(): AgentView {
-    const { source, firewall } = this.#options;
-    const leases = this.#leases;
-    const forwarder = this.#moving ? undefined : this.#forwarder;
-    const snapshot = this.#snapshot;
+    const { firewall } = this.#options;
     return {
+      version: VERSION,
       startedAt: this.#startedAt,
-      networkName: source.kind === 'file' ? source.path : source.networkName,
-      source:
-        source.kind === 'file'
-          ? { kind: 'file', path: source.path, error: this.#sourceError }
-          : { kind: 'store', state: leases?.state, name: source.store.name },
-      snapshot,
+      networkName: networkNameOf(this.#options),
+      source: this.#sourceView(),
+      snapshot: this.#snapshot,
       publicIp: this.publicIp,
       underlay: this.#underlay,
-      forwarder: forwarder?.stats(),
+      forwarder: this.#moving ? undefined : this.#forwarder?.stats(),
       fatal: this.#fatal === undefined ? undefined : messageOf(this.#fatal),
       subnetFile: this.#host.subnetFile,
-      firewall:
-        firewall === undefined
-          ? undefined
-          : { masquerade: firewall.masquerade, forward: firewall.forward, error: this.#host.firewallError },
+      firewall: firewall && { ...firewall, error: this.#host.firewallError },
       routes: () => this.#forwarder?.routes.list() ?? [],
     };
   }
+
+  #sourceView(): SourceView {
+    if (this.#source.kind === 'store') return { kind: 'store', state: this.#source.source.state };
+    return { kind: 'file', path: networkNameOf(this.#options), error: this.#sourceError };
+  }
+}
+
+/** A source, and whether it knows leases. */
+type AgentSource =
+  | { readonly kind: 'file'; readonly source: FileSource }
+  | { readonly kind: 'store'; readonly source: LeaseSource };
+
+function networkNameOf({ source }: AgentOptions): string {
+  return source.kind === 'file' ? source.path : source.networkName;
+}
+
+function publicIpOf({ publicIp }: AgentOptions, { address }: Underlay): string {
+  return publicIp ?? address;
 }
 
 function closedError(): SelvageError {
@@ -342,7 +319,43 @@ function closedError(): SelvageError {
  */
 export async function createAgent(options: AgentOptions): Promise<Agent> {
   const underlay = await findUnderlay(options.underlay ?? {});
-  const agent = new Agent(options, underlay);
+  const warnings: string[] = [];
+  const source = await openSource(options, underlay, warnings);
+  const agent = new Agent(options, underlay, source);
   await agent.listen();
+  process.nextTick(() => {
+    for (const warning of warnings) agent.emit('warning', warning);
+  });
   return agent;
+}
+
+async function openSource(
+  options: AgentOptions,
+  underlay: Underlay,
+  warnings: string[],
+): Promise<AgentSource> {
+  const { source, stateDirectory = DEFAULT_STATE_DIRECTORY, publicIpv6 } = options;
+  if (source.kind === 'file') return { kind: 'file', source: new FileSource(source.path) };
+  const host = await readHostIdentity(stateDirectory);
+  if (host.warning !== undefined) warnings.push(host.warning);
+  const previous = await previousSubnets(options.subnetFile);
+  const { renewMarginSeconds, exitOnLeaseLoss } = source;
+  const leases = new LeaseSource({
+    store: source.store,
+    publicIp: publicIpOf(options, underlay),
+    host: { id: host.id, name: host.name },
+    snapshotFile: join(stateDirectory, routesSnapshotName(source.networkName)),
+    ...(publicIpv6 === undefined ? {} : { publicIpv6 }),
+    ...(previous === undefined ? {} : { previous }),
+    ...(renewMarginSeconds === undefined ? {} : { renewMarginSeconds }),
+    ...(exitOnLeaseLoss === undefined ? {} : { exitOnLeaseLoss }),
+  });
+  return { kind: 'store', source: leases };
+}
+
+/** The subnets that the subnet file of an earlier run, or of flanneld, names. */
+async function previousSubnets(subnetFile: string | undefined): Promise<LeaseSubnets | undefined> {
+  const file = subnetFile === undefined ? undefined : await readSubnetFile(subnetFile);
+  if (file?.subnet === undefined) return undefined;
+  return { ipv4: file.subnet, ...(file.ipv6Subnet === undefined ? {} : { ipv6: file.ipv6Subnet }) };
 }
