@@ -13,18 +13,20 @@ export interface ShowOptions {
  * Shows one thing about one daemon or about each. With several, those that answer are shown, and the failures after them.
  *
  * @param show prints what the daemon behind a socket says, and returns the exit code that it deserves
+ * @param directory where the sockets are
  * @returns the highest of the exit codes
  * @throws SelvageError when there is no daemon, or the one asked for, or each of them, does not answer
  */
 export async function showEachDaemon(
   { socket }: ShowOptions,
   show: (socketPath: string, several: boolean) => Promise<number>,
+  directory = CONTROL_DIRECTORY,
 ): Promise<number> {
-  const sockets = socket === undefined ? await listControlSockets() : [socket];
+  const sockets = socket === undefined ? await listControlSockets(directory) : [socket];
   if (sockets.length === 0) {
     throw new SelvageError(
       'ERR_NO_DAEMON',
-      `no selvage runs here (no socket in ${CONTROL_DIRECTORY}); start it with 'selvage run', or name its socket with --socket`,
+      `no selvage runs here (no socket in ${directory}); start it with 'selvage run', or name its socket with --socket`,
     );
   }
   let exitCode: number = ExitCode.ok;
