@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { lstat, mkdir, unlink } from 'node:fs/promises';
+import { chmod, lstat, mkdir, unlink } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
 
@@ -22,7 +22,9 @@ export async function claimSocketPath(path: string): Promise<void> {
     throw socketError(path, `longer than ${MAX_PATH_BYTES} bytes; choose a shorter path`);
   }
   try {
-    await mkdir(dirname(path), { recursive: true, mode: 0o755 });
+    const directory = dirname(path);
+    const made = await mkdir(directory, { recursive: true });
+    if (made !== undefined) await chmod(directory, 0o755); // whatever the umask: the group of the socket must get through
     const found = await lstat(path).catch(absentIsUndefined);
     if (found === undefined) return;
     if (!found.isSocket()) {

@@ -1,3 +1,5 @@
+import { setImmediate } from 'node:timers/promises';
+
 import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client';
 
 import type { AgentView } from './agent_view.js';
@@ -56,7 +58,8 @@ function processMetrics(): Registry {
  * Writes the metrics of an agent in the Prometheus text format (version 0.0.4), and those of the process after them.
  *
  * The samples are read from the view as it is at the moment; nothing is kept in between, so no total can drift from the
- * counters. 10,000 peers that all speak cost some 60 ms of the main thread; the lanes do not notice.
+ * counters. 10,000 peers that all speak cost the main thread some 80 ms; other work gets its turn after each metric, so that a
+ * change of the routes does not wait for the whole. Silent peers cost nothing to speak of, and the lanes never notice.
  */
 export class AgentMetrics {
   readonly #registry = new Registry();
@@ -78,11 +81,14 @@ export class AgentMetrics {
 
   /** The whole text. May be called again before it resolves. */
   async render(view: AgentView): Promise<string> {
-    this.#view = view;
-    // Every sample is taken before this returns its promise, so another view may come before it resolves.
-    const own = this.#registry.metrics();
-    this.#view = undefined;
-    const [ownText, processText] = await Promise.all([own, this.#process.metrics()]);
-    return `${ownText}\n${processText}`;
+    const parts: string[] = [];
+    for (const { name } of METRIC_TABLE) {
+      this.#view = view; // read before the call returns, so another view may come before it resolves
+      const part = this.#registry.getSingleMetricAsString(name);
+      this.#view = undefined;
+      parts.push(await part);
+      await setImmediate();
+    }
+    return `${parts.join('\n\n')}\n\n${await this.#process.metrics()}`;
   }
 }
