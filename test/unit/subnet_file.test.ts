@@ -67,7 +67,7 @@ t.test('a reader never sees half a file', async (t) => {
   await writer;
   for (const each of seen)
     t.ok(
-      [DUAL, IPV4].some((whole) => sameKeys(JSON.parse(each), whole)),
+      [DUAL, IPV4].some((whole) => sameKeys(JSON.parse(each) as object, whole)),
       each,
     );
 });
