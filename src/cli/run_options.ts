@@ -1,5 +1,3 @@
-import { isIPv4 } from 'node:net';
-
 import { DEFAULT_PORT, type ForwarderOptions, SelvageError, type UnderlayChoice } from '../index.js';
 import { choiceOption, type CliOption, type CliValues, integerOption } from './option_table.js';
 
@@ -68,7 +66,7 @@ export function runSettings(values: CliValues): RunSettings {
   const iface = values.get('iface');
   return {
     routesFile,
-    underlay: iface === undefined ? {} : isIPv4(iface) ? { address: iface } : { interface: iface },
+    underlay: iface === undefined ? {} : { iface: [iface] },
     forwarder: forwarderOptions(values),
     statsIntervalSeconds: integerOption(values, 'stats-interval', 0, 86_400) ?? 0,
     logLevel: choiceOption(values, 'log-level', LOG_LEVELS),

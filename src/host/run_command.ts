@@ -17,7 +17,9 @@ export function runCommand(
   options: { input?: string; debianPackage: string },
 ): Promise<string> {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+    // In English: callers tell "File exists" from other complaints.
+    const env = { ...process.env, LC_ALL: 'C' };
+    const child = spawn(command, args, { env, stdio: ['pipe', 'pipe', 'pipe'] });
     // Not spawn's own `timeout`: when the command is missing, that one goes on and keeps the process alive (Node 20).
     const timer = setTimeout(() => child.kill('SIGTERM'), TIMEOUT_MILLIS);
     let output = '';
