@@ -90,7 +90,7 @@ function overview(words = ''): string {
   const commands = COMMANDS.filter((command) => words === '' || command.words.startsWith(`${words} `));
   const lines = commands.map((command) => [signature(command), command.summary] as const);
   const width = Math.max(...lines.map(([left]) => left.length)) + 2;
-  return `selvage: the userspace UDP backend for flannel networks
+  const text = `selvage: the userspace UDP backend for flannel networks
 
 Usage: selvage ${words === '' ? 'COMMAND' : `${words} COMMAND`} [ARGUMENT...] [OPTION...]
 
@@ -104,8 +104,8 @@ Options:
 'selvage help COMMAND' or 'selvage COMMAND --help' tells more about a command.
 
 Exit codes: 0 did what was asked, or stopped by SIGINT or SIGTERM; 1 could not start or go on, and the
-last line says why; 2 the command line or the environment is wrong.
-`;
+last line says why; 2 the command line or the environment is wrong.`;
+  return `${reflow(text, HELP_COLUMNS)}\n`;
 }
 
 function signature({ words, takes }: Command): string {

@@ -30,7 +30,7 @@ function formatOption(option: CliOption): string[] {
 /** Breaks a paragraph at blanks into lines of at most `columns`; a longer word has a line of its own. */
 export function wrap(paragraph: string, columns: number): string[] {
   const lines = [''];
-  for (const word of paragraph.split(/\s+/)) {
+  for (const word of paragraph.trim().split(/\s+/)) {
     const line = lines.at(-1)!;
     if (line === '') lines[lines.length - 1] = word;
     else if (line.length + 1 + word.length <= columns) lines[lines.length - 1] = `${line} ${word}`;

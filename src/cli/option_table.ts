@@ -75,19 +75,11 @@ export class CliValues {
   }
 }
 
-/** The environment variable of an option: `--stats-interval` is SELVAGE_STATS_INTERVAL. */
-export function environmentName(option: CliOption): string {
-  return `SELVAGE_${upperName(option)}`;
-}
-
-/** All variables that set an option, the stronger one first. */
-export function environmentNames(option: CliOption): string[] {
-  if (option.commandLineOnly) return [];
-  return [environmentName(option), ...(option.flanneld ? [`FLANNELD_${upperName(option)}`] : [])];
-}
-
-function upperName(option: CliOption): string {
-  return option.name.toUpperCase().replaceAll('-', '_');
+/** The variables that set an option, the stronger first: `--iface` is SELVAGE_IFACE, and FLANNELD_IFACE as flanneld's. */
+export function environmentNames({ name, flanneld, commandLineOnly }: CliOption): string[] {
+  if (commandLineOnly) return [];
+  const upper = name.toUpperCase().replaceAll('-', '_');
+  return [`SELVAGE_${upper}`, ...(flanneld ? [`FLANNELD_${upper}`] : [])];
 }
 
 /**
