@@ -1,10 +1,5 @@
-import {
-  type CliOption,
-  type CliValues,
-  formatOptions,
-  integerOption,
-  readOptions,
-} from '../src/cli/option_table.js';
+import { formatOptions } from '../src/cli/option_help.js';
+import { type CliOption, type CliValues, integerOption, readOptions } from '../src/cli/option_table.js';
 import { SelvageError } from '../src/index.js';
 import { PATH_NAMES, type PathName } from '../test/netns/peers.js';
 import { LOAD_NAMES, type LoadName, SCENARIO_NAMES, type ScenarioName } from './netns/matrix.js';
@@ -93,14 +88,15 @@ Exit codes: 0 measured, whether or not the targets were met; 1 something could n
 /** Reads the command line. @throws SelvageError ERR_USAGE */
 export function benchSettings(args: readonly string[]): BenchSettings {
   const values = readOptions(OPTIONS, withValues(args), {});
-  const quick = values.has('quick');
-  const jsonFile = values.get('json');
+  refuseArguments(values);
+  const quick = values.isOn('quick');
+  const jsonFile = values.text('json');
   const soakMinutes = minutesOption(values, 'soak');
-  const narrowed = ['path', 'scenario', 'load'].some((name) => values.has(name));
-  const micro = values.has('micro');
-  const netns = values.has('netns') || narrowed;
+  const narrowed = ['path', 'scenario', 'load'].some((name) => values.isGiven(name));
+  const micro = values.isOn('micro');
+  const netns = values.isOn('netns') || narrowed;
   return {
-    help: values.has('help'),
+    help: values.helpAsked,
     micro: micro || !netns,
     netns: netns || !micro,
     quick,
@@ -111,9 +107,14 @@ export function benchSettings(args: readonly string[]): BenchSettings {
     seconds: integerOption(values, 'seconds', 1, 60) ?? (quick ? 1 : 5),
     lanes: integerOption(values, 'lanes', 1, 64) ?? (soakMinutes === undefined ? 1 : 2),
     jsonFile,
-    svgFile: values.get('svg') ?? (jsonFile === undefined ? undefined : besideJson(jsonFile)),
+    svgFile: values.text('svg') ?? (jsonFile === undefined ? undefined : besideJson(jsonFile)),
     soakMinutes,
   };
+}
+
+/** @throws SelvageError ERR_USAGE for an argument that is no option */
+export function refuseArguments({ positionals: [extra] }: CliValues): void {
+  if (extra !== undefined) throw new SelvageError('ERR_USAGE', `'${extra}' is not an option`);
 }
 
 /** Reads a list of words, in the order of `choices`; all of them without the option. @throws SelvageError ERR_USAGE */
@@ -122,7 +123,7 @@ export function listOption<T extends string>(
   name: string,
   choices: readonly T[],
 ): readonly T[] {
-  const words = values.get(name)?.split(',');
+  const words = values.text(name)?.split(',');
   if (words === undefined) return choices;
   const unknown = words.find((word) => !choices.some((choice) => choice === word));
   if (unknown !== undefined) {
@@ -132,7 +133,7 @@ export function listOption<T extends string>(
 }
 
 function minutesOption(values: CliValues, name: string): number | undefined {
-  const text = values.get(name);
+  const text = values.text(name);
   if (text === undefined) return undefined;
   const value = /^\d{1,3}(\.\d{1,3})?$/.test(text) ? Number(text) : NaN;
   if (value > 0 && value <= MOST_SOAK_MINUTES) return value;
@@ -142,7 +143,7 @@ function minutesOption(values: CliValues, name: string): number | undefined {
   );
 }
 
-/** `parseArgs` has no optional values, so the value that was left out is put in. */
+/** `readOptions` has no optional values, so the value that was left out is put in. */
 function withValues(args: readonly string[]): string[] {
   return args.flatMap((arg, i) => {
     const value = VALUE_LEFT_OUT[arg];

@@ -1,14 +1,15 @@
 /**
  * `npm run profile`: where the time of a lane goes, as Markdown. See `--help`.
  */
-import { type CliOption, formatOptions, integerOption, readOptions } from '../src/cli/option_table.js';
+import { formatOptions } from '../src/cli/option_help.js';
+import { type CliOption, integerOption, readOptions } from '../src/cli/option_table.js';
 import { messageOf, SelvageError } from '../src/errors.js';
 import { endedBySignal } from '../test/netns/open_labs.js';
 import { ensurePackages, LAB_PACKAGES } from '../test/netns/packages.js';
 import { ensurePrivileges } from '../test/netns/privileges.js';
 import { busyWarning, environmentLines, readEnvironment } from './environment.js';
 import { SCENARIO_NAMES, type ScenarioName } from './netns/matrix.js';
-import { listOption } from './options.js';
+import { listOption, refuseArguments } from './options.js';
 import { markdownOf, METHOD } from './profile/markdown.js';
 import { profileRun } from './profile/profile_run.js';
 
@@ -48,10 +49,13 @@ interface ProfileSettings {
 /** @returns undefined when only help was asked for. @throws SelvageError ERR_USAGE */
 function readSettings(args: readonly string[]): ProfileSettings | undefined {
   const values = readOptions(OPTIONS, args, {});
-  if (values.has('help')) return undefined;
+  if (values.helpAsked) return undefined;
+  refuseArguments(values);
   return {
     scenarios: listOption(values, 'scenario', SCENARIO_NAMES),
-    loads: values.has('load') ? listOption(values, 'load', Object.keys(STREAMS) as ProfileLoad[]) : ['tcp1'],
+    loads: values.isGiven('load')
+      ? listOption(values, 'load', Object.keys(STREAMS) as ProfileLoad[])
+      : ['tcp1'],
     seconds: integerOption(values, 'seconds', 1, 60)!,
     intervalMicros: integerOption(values, 'interval', 100, 10_000)!,
   };

@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 
 import ts from 'typescript';
 
-import { environmentName } from '../dist/src/cli/option_table.js';
+import { environmentNames } from '../dist/src/cli/option_table.js';
 import { RUN_OPTIONS } from '../dist/src/cli/run_options.js';
 import { DROP_REASONS } from '../dist/src/index.js';
 
@@ -188,16 +188,27 @@ const FIELD_NOTES = {
 
 /** What the value of an option is measured in, by the name it has in the help. */
 const UNITS = {
-  FILE: 'path',
-  'NAME|ADDRESS': 'name or IPv4 address',
-  PORT: 'UDP port',
-  NAME: 'name, 1 to 15 characters',
+  ADDRESS: 'IP address',
   BYTES: 'bytes',
-  N: 'threads',
-  MODE: '`strict`, `peer`, `off`',
-  SECONDS: 'seconds',
-  LEVEL: 'level',
+  DIRECTORY: 'path',
+  FILE: 'path',
+  'FILE:LINE': 'place',
   FORMAT: 'format',
+  LEVEL: 'level',
+  MINUTES: 'minutes',
+  MODE: '`strict`, `peer`, `off`',
+  N: 'number',
+  NAME: 'name',
+  'NAME|ADDRESS': 'name or IPv4 address',
+  PASSWORD: 'text',
+  PATH: 'path',
+  PATTERNS: 'patterns',
+  PORT: 'port',
+  PREFIX: 'text',
+  REGEX: 'regular expression',
+  SECONDS: 'seconds',
+  URL: 'URL',
+  'URL,...': 'URLs',
 };
 
 /** Options that a running daemon reads again. */
@@ -363,31 +374,33 @@ function readmePage(text) {
 }
 
 function optionTable() {
+  const rows = RUN_OPTIONS.flatMap((option, at) => [
+    ...(option.heading === RUN_OPTIONS[at - 1]?.heading ? [] : [`| **${option.heading}** | | | | | |`]),
+    optionRow(option),
+  ]);
   return [
     '| option | unit | default | environment variable | reloadable | meaning |',
     '|---|---|---|---|---|---|',
-    ...RUN_OPTIONS.map(optionRow),
+    ...rows,
   ].join('\n');
 }
 
 function optionRow(option) {
-  const { name, value, fallback, help } = option;
+  const { name, value, fallback, help, repeatable, commandLineOnly } = option;
   if (value !== undefined && !(value in UNITS))
     throw new Error(`UNITS does not say what ${value} of --${name} is`);
   const inHelp = /\s*\[(.*)\]$/.exec(help);
-  const meaning = (inHelp === null ? help : help.slice(0, inHelp.index))
-    .replace(/:\n/g, ': ')
-    .replace(/\n/g, ', ');
+  const meaning = inHelp === null ? help : help.slice(0, inHelp.index);
   const preset = fallback === undefined ? (inHelp?.[1] ?? '') : `\`${fallback}\``;
-  const variable = name === 'help' ? '' : `\`${environmentName(option)}\``;
-  const reload = name === 'help' ? '' : (RELOADED[name] ?? 'no');
+  const variables = environmentNames(option).map((variable) => `\`${variable}\``);
+  const reload = commandLineOnly ? '' : (RELOADED[name] ?? 'no');
   const cells = [
     `\`--${name}\``,
     value === undefined ? 'switch' : UNITS[value],
     preset,
-    variable,
+    variables.join(', '),
     reload,
-    meaning,
+    repeatable ? `${meaning}; may be repeated` : meaning,
   ];
   return `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
 }

@@ -1,6 +1,6 @@
 import { type Logger, pino } from 'pino';
 
-import type { RunSettings } from './run_options.js';
+import type { RunSettings } from './run_settings.js';
 
 export type { Logger };
 

@@ -1,0 +1,107 @@
+import type { LeaseRecord, Release, Reservation } from '../index.js';
+
+/** One lease as `--json` prints it; the names are stable. */
+export interface LeaseJson {
+  readonly key: string;
+  readonly subnet: string | null;
+  readonly ipv6Subnet: string | null;
+  readonly publicIp: string | null;
+  readonly publicIpv6: string | null;
+  /** '' is flanneld's udp backend, which names none. */
+  readonly backendType: string | null;
+  readonly reserved: boolean;
+  /** Null for a reservation, and when it was not asked. */
+  readonly remainingSeconds: number | null;
+  /** Why the entry is no lease; null when it is one. */
+  readonly problem: string | null;
+}
+
+export function leaseJson({ key, lease, problem, remainingSeconds }: LeaseRecord): LeaseJson {
+  return {
+    key,
+    subnet: lease?.subnets.ipv4 ?? null,
+    ipv6Subnet: lease?.subnets.ipv6 ?? null,
+    publicIp: lease?.value.publicIp ?? null,
+    publicIpv6: lease?.value.publicIpv6 ?? null,
+    backendType: lease?.value.backendType ?? null,
+    reserved: lease?.reserved ?? false,
+    // JSON has no Infinity.
+    remainingSeconds: Number.isFinite(remainingSeconds) ? remainingSeconds! : null,
+    problem: problem ?? null,
+  };
+}
+
+/** A table for people: one line for each lease, malformed entries below it. */
+export function leaseTable(records: readonly LeaseRecord[]): string {
+  const rows = records.flatMap((record) =>
+    record.lease === undefined ? [] : [leaseRow(record, record.lease)],
+  );
+  const problems = records.filter(({ lease }) => lease === undefined);
+  const table = rows.length === 0 ? 'no leases\n' : formatTable([HEAD, ...rows]);
+  if (problems.length === 0) return table;
+  const lines = problems.map(({ key, problem }) => `  ${printable(key)}: ${printable(problem ?? '')}\n`);
+  return `${table}\nmalformed, and not routed to ('selvage lease release KEY --force' removes one):\n${lines.join('')}`;
+}
+
+const HEAD = ['SUBNET', 'PUBLIC IP', 'BACKEND', 'TIME LEFT'];
+
+function leaseRow({ remainingSeconds }: LeaseRecord, lease: NonNullable<LeaseRecord['lease']>): string[] {
+  const { ipv4, ipv6 } = lease.subnets;
+  return [
+    ipv6 === undefined ? ipv4 : `${ipv4} ${ipv6}`,
+    lease.value.publicIp,
+    printable(lease.value.backendType || 'udp'),
+    lease.reserved ? 'reserved' : remainingSeconds === undefined ? '?' : formatSeconds(remainingSeconds),
+  ];
+}
+
+/** A key or value may hold anything: escape sequences must not reach the terminal. */
+function printable(text: string): string {
+  return text.replace(/[^\x20-\x7e]/g, (char) => `\\u{${char.codePointAt(0)!.toString(16)}}`);
+}
+
+function formatTable(rows: readonly (readonly string[])[]): string {
+  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
+  const line = (row: readonly string[]): string =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column]!))
+      .join('  ')
+      .trimEnd();
+  return rows.map((row) => `${line(row)}\n`).join('');
+}
+
+/** The two largest units: `23 h 12 min`, `40 s`. */
+export function formatSeconds(seconds: number): string {
+  const whole = Math.floor(seconds);
+  if (whole <= 0) return 'ended';
+  const hours = Math.floor(whole / 3600);
+  const minutes = Math.floor(whole / 60) % 60;
+  if (hours > 0) return `${hours} h ${minutes} min`;
+  return minutes > 0 ? `${minutes} min ${whole % 60} s` : `${whole} s`;
+}
+
+/** What `lease reserve` did, and what follows. */
+export function reservationText({ how, lease, others }: Reservation): string {
+  const { subnets, value } = lease;
+  const did = {
+    already: `${subnets.ipv4} is reserved for ${value.publicIp} already; nothing was changed`,
+    kept: `${subnets.ipv4} is reserved for ${value.publicIp}: its lease has no time limit any more`,
+    created: `${subnets.ipv4} is reserved for ${value.publicIp}, which gets it when it takes a lease next`,
+  }[how];
+  const had = others.map(({ key }) => key).join(', ');
+  const follows =
+    others.length === 0
+      ? ''
+      : `${value.publicIp} also has ${had}, until it starts again and that lease ends\n`;
+  return `${did}\n${follows}`;
+}
+
+/** What `lease release` did, and what follows. */
+export function releaseText({ how, key, lease }: Release): string {
+  const host = lease?.value.publicIp;
+  if (how === 'timed') {
+    return `${key} is no reservation any more: it ends in 24 hours unless ${host} renews it\n`;
+  }
+  if (lease === undefined) return `${printable(key)} was removed\n`;
+  return `${key} was removed; ${host}, if it is alive, takes the same subnet again or another one (flanneld ends)\n`;
+}
