@@ -122,14 +122,17 @@ export class LeaseAcquirer {
     onStore(undefined);
     this.#backOff.reset();
     const own = findOwn(listing.entries);
+    const { leases, blocked } = sort(listing.entries);
     const choice = chooseSubnet({
       config: held.config,
-      leases: leasesOf(listing.entries),
+      leases,
+      blocked,
       publicIp,
       ...(wish.previous === undefined ? {} : { previous: wish.previous }),
       ...(own === undefined ? {} : { own }),
       random,
     });
+    if (choice.kind !== 'full' && choice.warning !== undefined) this.#warn(choice.warning);
     switch (choice.kind) {
       case 'full':
         throw new SelvageError('ERR_OUT_OF_SUBNETS', choice.message);
@@ -149,7 +152,8 @@ export class LeaseAcquirer {
   ): Promise<Acquired | number> {
     const { store, value, random } = this.#options;
     const entry = listing.entries.find(({ key }) => key === lease.key)!;
-    if (!lease.reserved && (await this.#giveWay(lease, entry, listing, signal))) return 0;
+    if (!lease.reserved && (await this.#giveWay(lease, entry, listing, signal)))
+      return LOST_RACE_MILLIS * this.#options.random();
     const sentMs = performance.now();
     const ttlSeconds = lease.reserved ? 0 : LEASE_TTL_SECONDS;
     const keep = lease.reserved && entry.value === value;
@@ -243,13 +247,16 @@ export function heldLease(entry: StoreEntry, sentMs: number, ttlSeconds = LEASE_
   return { lease, entry, expiresAtMs: lease.reserved ? Infinity : sentMs + ttlSeconds * 1000 };
 }
 
-function leasesOf(entries: readonly StoreEntry[]): Lease[] {
+/** The leases among the entries, and the subnets of keys that cannot be made though they hold none. */
+function sort(entries: readonly StoreEntry[]): { leases: Lease[]; blocked: LeaseSubnets[] } {
   const leases: Lease[] = [];
+  const blocked: LeaseSubnets[] = [];
   for (const entry of entries) {
-    const lease = readLease(entry);
-    if (!('reason' in lease)) leases.push(lease);
+    const read = readLease(entry);
+    if (!('reason' in read)) leases.push(read);
+    else if (read.subnets !== undefined) blocked.push(read.subnets);
   }
-  return leases;
+  return { leases, blocked };
 }
 
 /** Key of a lease that shares addresses with ours and is older. */
@@ -259,7 +266,7 @@ function findEarlierOverlap(
   entries: readonly StoreEntry[],
 ): string | undefined {
   const earlier = entries.filter((entry) => entry.createdAt < createdAt && entry.key !== ownKey);
-  return leasesOf(earlier).find((lease) => subnetsOverlap(lease.subnets, subnets))?.key;
+  return sort(earlier).leases.find((lease) => subnetsOverlap(lease.subnets, subnets))?.key;
 }
 
 function subnetsOverlap(a: LeaseSubnets, b: LeaseSubnets): boolean {

@@ -54,6 +54,7 @@ export class HostPresence {
   readonly #closing = new AbortController();
   #entry: StoreEntry | undefined;
   #other: string | undefined;
+  #taking: Promise<void> | undefined;
   #keeping: Promise<void> = Promise.resolve();
   #kept = false;
 
@@ -72,7 +73,7 @@ export class HostPresence {
    */
   async claim(signal: AbortSignal): Promise<string | undefined> {
     try {
-      if (this.#entry === undefined) await this.#take(signal);
+      if (this.#entry === undefined) await this.#takeOnce(signal);
     } catch (error) {
       if (!isDenied(error)) throw error;
       this.#warn(error);
@@ -93,6 +94,12 @@ export class HostPresence {
     } catch {
       // It ends by itself within a minute.
     }
+  }
+
+  /** Two that take it at once would leave the entry of the one that was first, whose time limit no longer counts. */
+  #takeOnce(signal: AbortSignal): Promise<void> {
+    this.#taking ??= this.#take(signal).finally(() => (this.#taking = undefined));
+    return this.#taking;
   }
 
   /** Settles who has the key: makes it, takes it over from an earlier run of ours, or learns who else has it. */
@@ -130,7 +137,7 @@ export class HostPresence {
         if (this.#entry !== undefined && !(await this.#options.store.prolong(this.#entry, signal))) {
           this.#entry = undefined;
         }
-        if (this.#entry === undefined) await this.#take(signal);
+        if (this.#entry === undefined) await this.#takeOnce(signal);
       } catch (error) {
         signal.throwIfAborted();
         if (!isStoreFault(error) || isDenied(error)) this.#warn(error);

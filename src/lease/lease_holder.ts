@@ -1,5 +1,12 @@
 import { messageOf, SelvageError } from '../errors.js';
-import { type Acquired, type HeldLease, heldLease, LEASE_TTL_SECONDS, type LeaseAcquirer } from './acquire_lease.js';
+import {
+  type Acquired,
+  type HeldConfig,
+  type HeldLease,
+  heldLease,
+  LEASE_TTL_SECONDS,
+  type LeaseAcquirer,
+} from './acquire_lease.js';
 import { BackOff, Bell, pause } from './back_off.js';
 import type { LeaseEvent, OwnLease } from './lease_event.js';
 import type { LeaseStore, StoreEntry } from './lease_store.js';
@@ -56,7 +63,7 @@ export class LeaseHolder {
   readonly #bell = new Bell();
   readonly #retry: BackOff;
   readonly #lossBackOff: BackOff;
-  #acquired: Acquired | undefined;
+  #config: HeldConfig | undefined;
   #held: HeldLease | undefined;
   #lease: OwnLease | undefined;
   #renewals = 0;
@@ -67,7 +74,7 @@ export class LeaseHolder {
   /** On the clock of performance.now(), as all times here. */
   #renewAtMs = Infinity;
   #notBeforeMs = 0;
-  #heldSinceMs = 0;
+  #lastLossMs = 0;
   #failing = false;
   /** A write of ours was sent whose answer never came: it may be in force. */
   #unanswered = false;
@@ -97,7 +104,7 @@ export class LeaseHolder {
 
   /** Begins to hold. The listener hears nothing before this has returned. */
   hold(acquired: Acquired): void {
-    this.#acquired = acquired;
+    this.#config = acquired.held;
     this.#confirm(acquired);
     this.#running = this.#run().catch((error: unknown) => this.#end(error));
   }
@@ -105,13 +112,19 @@ export class LeaseHolder {
   /** Our key was written or removed at this revision; our own writes may be told as well. */
   noteChange(revision: bigint): void {
     if (revision > this.#hint) this.#hint = revision;
-    this.#bell.ring();
+    this.retryNow();
   }
 
   /** A full list has this at our key. */
   noteListed(entry: StoreEntry | undefined): void {
     if (entry?.revision === this.#held?.entry.revision) return;
     this.#doubt = true;
+    this.retryNow();
+  }
+
+  /** The store can be heard: what waits for another attempt need not wait longer. */
+  retryNow(): void {
+    this.#notBeforeMs = 0;
     this.#bell.ring();
   }
 
@@ -147,13 +160,16 @@ export class LeaseHolder {
   }
 
   async #read(): Promise<void> {
-    const hint = this.#hint;
-    this.#doubt = true;
-    const entry = await this.#options.store.get(this.#held!.lease.key, this.#closing.signal);
-    await this.#judge(entry);
+    const { signal } = this.#closing;
+    // Cleared first: what is told while this reads is news.
     this.#doubt = false;
-    // Settled by what was read, even if that is older by number (a store restored from a backup).
-    if (this.#hint === hint) this.#hint = 0n;
+    this.#hint = 0n;
+    try {
+      await this.#judge(await this.#options.store.get(this.#held!.lease.key, signal));
+    } catch (error) {
+      this.#doubt = true;
+      throw error;
+    }
   }
 
   async #renew(): Promise<void> {
@@ -211,7 +227,7 @@ export class LeaseHolder {
     const sentMs = performance.now();
     const written = await store.replace(entry, value, reserved ? 0 : LEASE_TTL_SECONDS, signal);
     if (written === undefined) {
-      this.#hint = entry.revision + 1n;
+      this.#doubt = true;
       return;
     }
     this.#confirm(heldLease(written, sentMs));
@@ -232,16 +248,15 @@ export class LeaseHolder {
       );
     }
     await pause(this.#nextLossWait(), signal);
-    const { held } = this.#acquired!;
-    this.#acquired = await acquirer.acquire({ previous: lost.subnets, held, patient: true }, signal);
-    const lease = this.#confirm(this.#acquired);
+    const wish = { previous: lost.subnets, held: this.#config, patient: true };
+    const lease = this.#confirm(await acquirer.acquire(wish, signal));
     if (lease.key === lost.key) listener.onEvent({ kind: 'regained', lease });
     else listener.onMoved(lost);
   }
 
   #nextLossWait(): number {
-    if (performance.now() - this.#heldSinceMs > CALM_MILLIS) this.#lossBackOff.reset();
-    this.#heldSinceMs = performance.now();
+    if (performance.now() - this.#lastLossMs > CALM_MILLIS) this.#lossBackOff.reset();
+    this.#lastLossMs = performance.now();
     return this.#lossBackOff.next();
   }
 

@@ -142,25 +142,23 @@ export class LeaseSync {
   async #watch(): Promise<void> {
     const { store } = this.#options;
     const { signal } = this.#closing;
+    signal.throwIfAborted();
     const watch = new AbortController();
     const stop = (): void => watch.abort(signal.reason);
     signal.addEventListener('abort', stop);
     const untilListMs = Math.max(0, this.#listDueAtMs - performance.now());
     const timer = setTimeout(() => watch.abort(LIST_IS_DUE), Math.min(untilListMs, LONGEST_TIMER_MILLIS));
-    const unlessStopped =
-      <T extends unknown[]>(react: (...args: T) => void) =>
-      (...args: T): void => {
-        if (!watch.signal.aborted) react(...args);
-      };
     try {
       await store.watch(
         SUBNETS_KEY_PREFIX,
         this.#revision,
         {
-          onOpen: unlessStopped(() => this.#onOpen()),
-          onBatch: unlessStopped((events: readonly StoreEvent[], revision: bigint) =>
-            this.#onBatch(events, revision),
-          ),
+          onOpen: () => {
+            if (!watch.signal.aborted) this.#onOpen();
+          },
+          onBatch: (events, revision) => {
+            if (!watch.signal.aborted) this.#onBatch(events, revision);
+          },
         },
         watch.signal,
       );

@@ -162,7 +162,8 @@ export class PeerTable {
     const claims = keys.map((key) => this.#claims.get(key)!);
     const first = claims.reduce((a, b) => (b.entry.createdAt < a.entry.createdAt ? b : a));
     for (const { entry } of claims) {
-      if (entry !== first.entry) this.#tell(entry, `${first.entry.key} has the same subnet and was there first`);
+      if (entry !== first.entry)
+        this.#tell(entry, `${first.entry.key} has the same subnet and was there first`);
     }
     const peer: Peer = { subnet, publicIp: first.lease!.value.publicIp };
     this.#peers.set(subnet, peer);
@@ -194,10 +195,12 @@ export class PeerTable {
 /** Why a sound lease is not a peer; '' when it is one. */
 function faultOf({ subnets, value }: Lease, { network, publicIp, ownSubnet }: PeerView): string {
   const backend = value.backendType.toLowerCase();
-  if (backend !== '' && backend !== 'udp') return `its backend is ${JSON.stringify(value.backendType)}, not udp`;
+  if (backend !== '' && backend !== 'udp')
+    return `its backend is ${JSON.stringify(value.backendType)}, not udp`;
   const subnet: Prefix = parsePrefix(subnets.ipv4);
   if (!contains(network, subnet)) return `it lies outside the network ${formatPrefix(network)}`;
-  if (value.publicIp === publicIp) return `it has this host's own public IP ${publicIp}; frames to it would loop`;
+  if (value.publicIp === publicIp)
+    return `it has this host's own public IP ${publicIp}; frames to it would loop`;
   if (contains(subnet, parsePrefix(ownSubnet))) return `it covers this host's own subnet ${ownSubnet}`;
   return '';
 }

@@ -1,0 +1,402 @@
+import { messageOf, SelvageError } from '../errors.js';
+import { formatPrefix, isUnicastIpv4, parseIpv4 } from '../prefix.js';
+import { formatIpv6Prefix } from '../ipv6_prefix.js';
+import { type Acquired, type HeldConfig, LeaseAcquirer, LEASE_TTL_SECONDS } from './acquire_lease.js';
+import { type HostIdentity, HostPresence } from './host_presence.js';
+import type { Lease, LeaseSubnets } from './lease.js';
+import type { LeaseEvent, LeaseSourceState } from './lease_event.js';
+import { LeaseHolder } from './lease_holder.js';
+import type { LeaseStore, StoreEntry } from './lease_store.js';
+import { LeaseSync } from './lease_sync.js';
+import { formatLeaseValue } from './lease_value.js';
+import type { NetworkConfig } from './network_config.js';
+import type { PeerView } from './peer_table.js';
+import { readLease } from './read_lease.js';
+import type { Peer, RouteChange, RouteListener, RouteSnapshot, RouteSource } from './route_source.js';
+import { RoutesSnapshotFile, type SavedRoutes } from './routes_snapshot_file.js';
+import { ConnectionRecord, ToldOnce } from './store_connection.js';
+
+/** What a {@link LeaseSource} tells. Must not throw. */
+export interface LeaseSourceListener extends RouteListener {
+  /** May be called before `open` has resolved. {@link LeaseSource.state} already is as the event says. */
+  onLeaseEvent(event: LeaseEvent): void;
+  /** The source has ended by itself (ERR_LEASE_LOST, ERR_BACKEND_TYPE); it still wants to be closed. */
+  onEnd(error: SelvageError): void;
+}
+
+/** How to make a {@link LeaseSource}. */
+export interface LeaseSourceOptions {
+  /** Not owned: closed by the caller, after the source. */
+  readonly store: LeaseStore;
+  /** IPv4 address at which this host receives datagrams. */
+  readonly publicIp: string;
+  readonly publicIpv6?: string;
+  /** What this host had before, as far as the caller knows (subnet.env). */
+  readonly previous?: LeaseSubnets;
+  /** How long before its end the lease is renewed, 1..86,340. Default 3,600, as flanneld. */
+  readonly renewMarginSeconds?: number;
+  /** End with ERR_LEASE_LOST when the lease is lost, as flanneld does, instead of getting it again. Default false. */
+  readonly exitOnLeaseLoss?: boolean;
+  readonly host: HostIdentity;
+  /** Where the routes are kept for the next start; nothing is kept without it. */
+  readonly snapshotFile?: string;
+  /** Names the network in that file, e.g. etcd's prefix. Default: the store's name. */
+  readonly networkKey?: string;
+  /** Between full lists for certainty, at least 1; give or take a quarter. Default 1,800. */
+  readonly resyncSeconds?: number;
+  /** 0 inclusive to 1 exclusive. Default Math.random. */
+  readonly random?: () => number;
+}
+
+const RENEW_MARGIN_SECONDS = 3_600;
+/** One minute of the lease must remain for the renewal that follows another at once. flanneld: 1439 minutes. */
+const MOST_RENEW_MARGIN_SECONDS = LEASE_TTL_SECONDS - 60;
+const RESYNC_SECONDS = 1_800;
+/** After these the next start should know. */
+const OF_OWN_LEASE: ReadonlySet<LeaseEvent['kind']> = new Set(['renewed', 'regained', 'moved', 'adopted']);
+const FLANNELD = 'a host that writes no presence, such as flanneld';
+
+/**
+ * Routes from the leases in a store: holds this host's lease, and follows those of the others.
+ *
+ * | from    | to      | by                                                      | never |
+ * |---------|---------|---------------------------------------------------------|-------|
+ * | made    | opening | `open`                                                  | a second `open` |
+ * | opening | stale   | a sound snapshot on disk: `open` resolves at once       | a snapshot whose lease has run out, or of another network or public IP |
+ * | opening | live    | lease acquired, leases listed: `open` resolves          | two hosts with one subnet |
+ * | stale   | live    | the same in the background; a `snapshot` change follows | |
+ * | live    | live    | events of holder and sync                               | routes that go away because the store did |
+ * | stale, live | ended | `onEnd`                                               | |
+ * | any     | closed  | `close`; `open` rejecting                               | a listener call after it; a lease that is removed |
+ *
+ * Main thread.
+ */
+export class LeaseSource implements RouteSource {
+  readonly #options: LeaseSourceOptions;
+  readonly #random: () => number;
+  readonly #closing = new AbortController();
+  readonly #connection: ConnectionRecord;
+  readonly #presence: HostPresence;
+  readonly #acquirer: LeaseAcquirer;
+  readonly #holder: LeaseHolder;
+  readonly #file: RoutesSnapshotFile | undefined;
+  #sync: LeaseSync | undefined;
+  #listener: LeaseSourceListener | undefined;
+  #opened = false;
+  #saved: SavedRoutes | undefined;
+  #held: HeldConfig | undefined;
+  #stale = false;
+  /** Other hosts with our public IP: one that is present, one that writes no presence. */
+  #presentDuplicate: string | undefined;
+  #silentDuplicate = false;
+  readonly #duplicatesTold = new ToldOnce();
+  #starting: Promise<void> = Promise.resolve();
+  #closed: Promise<void> | undefined;
+
+  /** @throws SelvageError ERR_OPTION for a public IP that is none, or a number out of range */
+  constructor(options: LeaseSourceOptions) {
+    checkOptions(options);
+    this.#options = options;
+    this.#random = options.random ?? Math.random;
+    const { store, publicIp, publicIpv6, host, snapshotFile } = options;
+    const random = this.#random;
+    const value = formatLeaseValue({
+      publicIp,
+      ...(publicIpv6 === undefined ? {} : { publicIpv6 }),
+      backendType: '',
+    });
+    const tell = (event: LeaseEvent): void => this.#tell(event);
+    this.#connection = new ConnectionRecord((connection) => {
+      if (connection.connected) this.#holder.retryNow();
+      tell({ kind: 'connection', connection });
+    });
+    this.#presence = new HostPresence({
+      store,
+      publicIp,
+      host,
+      random,
+      listener: {
+        onWarning: (reason) => tell({ kind: 'warning', reason }),
+        onOther: (name) => this.#onPresentDuplicate(name),
+      },
+    });
+    this.#acquirer = new LeaseAcquirer({
+      store,
+      publicIp,
+      value,
+      presence: this.#presence,
+      random,
+      findOwn: (entries) => this.#findOwn(entries),
+      tell,
+      onStore: (fault) => this.#onStore(fault),
+    });
+    this.#holder = new LeaseHolder({
+      store,
+      publicIp,
+      value,
+      acquirer: this.#acquirer,
+      renewMarginSeconds: options.renewMarginSeconds ?? RENEW_MARGIN_SECONDS,
+      exitOnLeaseLoss: options.exitOnLeaseLoss ?? false,
+      random,
+      listener: {
+        onEvent: tell,
+        onMoved: (from) => {
+          this.#sync!.setView(this.#view());
+          tell({ kind: 'moved', from, to: this.#holder.lease! });
+          this.#tellSnapshot();
+        },
+        onDuplicate: () => {
+          this.#silentDuplicate = true;
+          tell({ kind: 'duplicatePublicIp', publicIp, other: FLANNELD });
+        },
+        onEnd: (error) => this.#listener?.onEnd(error),
+      },
+    });
+    this.#file =
+      snapshotFile === undefined
+        ? undefined
+        : new RoutesSnapshotFile({
+            path: snapshotFile,
+            networkKey: options.networkKey ?? store.name,
+            collect: () => this.#collect(),
+            onWarning: (reason) => tell({ kind: 'warning', reason }),
+          });
+  }
+
+  get state(): LeaseSourceState {
+    const sync = this.#sync;
+    return {
+      store: this.#options.store.name,
+      connection: this.#connection.current,
+      lease: this.#holder.lease,
+      stale: this.#stale,
+      syncedAt: sync === undefined ? this.#saved?.savedAt : sync.syncedAt,
+      leases: sync?.leases ?? (this.#stale ? this.#saved!.peers.length : 0),
+      skipped: sync?.skipped ?? 0,
+      revision: sync?.revision ?? 0n,
+      renewals: this.#holder.renewals,
+      disconnects: this.#connection.disconnects,
+      relists: sync?.relists ?? 0,
+      duplicate: this.#presentDuplicate ?? (this.#silentDuplicate ? FLANNELD : undefined),
+    };
+  }
+
+  /** The network config in force; undefined before the first snapshot. */
+  get config(): NetworkConfig | undefined {
+    return this.#held?.config;
+  }
+
+  /**
+   * @returns the first snapshot: of the store, or at once that of an earlier run, which `state.stale` tells
+   * @throws SelvageError (as rejection) ERR_BACKEND_TYPE when the network has another backend, ERR_OUT_OF_SUBNETS when all
+   *   subnets are leased, ERR_CLOSED when it was closed before or meanwhile
+   */
+  async open(listener: LeaseSourceListener): Promise<RouteSnapshot> {
+    if (this.#closed !== undefined || this.#opened) throw closedError('opened before, or closed');
+    this.#opened = true;
+    this.#listener = listener;
+    let settled: () => void = () => {};
+    this.#starting = new Promise<void>((resolve) => (settled = resolve));
+    try {
+      return await this.#open();
+    } catch (error) {
+      settled();
+      await this.close();
+      throw error;
+    } finally {
+      settled();
+    }
+  }
+
+  async #open(): Promise<RouteSnapshot> {
+    const { signal } = this.#closing;
+    this.#saved = await this.#readSaved();
+    signal.throwIfAborted();
+    if (this.#saved !== undefined && this.#canStartFrom(this.#saved)) return this.#startStale(this.#saved);
+    const previous = this.#options.previous ?? this.#saved?.own.lease.subnets;
+    this.#begin(await this.#acquirer.acquire({ previous, patient: false }, signal));
+    signal.throwIfAborted();
+    return this.#snapshot();
+  }
+
+  /** Ends waiting, takes back this host's presence, keeps the lease. The last state goes to disk. */
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    this.#listener = undefined;
+    this.#closing.abort(closedError('closed'));
+    // Collects what it writes before anything else has ended.
+    const saving = this.#file?.close();
+    await this.#starting;
+    await Promise.all([saving, this.#sync?.close(), this.#holder.close()]);
+    // Last, as the others may be claiming it.
+    await this.#presence.close();
+  }
+
+  #startStale(saved: SavedRoutes): RouteSnapshot {
+    this.#held = saved.held;
+    this.#stale = true;
+    // In another turn: the listener hears of no change before `open` has resolved.
+    const turn = new Promise<void>((resolve) => setImmediate(resolve));
+    this.#starting = turn.then(() => this.#confirm(saved)).catch((error: unknown) => this.#end(error));
+    return snapshotOf(saved.held.config, saved.own.lease.subnets, saved.peers);
+  }
+
+  async #confirm(saved: SavedRoutes): Promise<void> {
+    const before = saved.own.lease;
+    const wish = { previous: before.subnets, patient: true };
+    const acquired = await this.#acquirer.acquire(wish, this.#closing.signal);
+    this.#stale = false;
+    this.#begin(acquired, before);
+    this.#tellSnapshot();
+  }
+
+  /** @param before the lease that the routes told so far belong to */
+  #begin(acquired: Acquired, before: Lease = acquired.lease): void {
+    const { store, resyncSeconds } = this.#options;
+    this.#held = acquired.held;
+    this.#holder.hold(acquired);
+    const lease = this.#holder.lease!;
+    if (lease.key === before.key) this.#tell({ kind: 'acquired', lease, how: acquired.how });
+    else this.#tell({ kind: 'moved', from: before, to: lease });
+    this.#sync = new LeaseSync({
+      store,
+      view: this.#view(),
+      connection: this.#connection,
+      resyncSeconds: resyncSeconds ?? RESYNC_SECONDS,
+      random: this.#random,
+      listener: {
+        onChanges: (changes) => this.#tellChanges(changes),
+        onPeers: () => this.#tellSnapshot(),
+        onOwnChange: (revision) => this.#holder.noteChange(revision),
+        onOwnListed: (entry) => this.#holder.noteListed(entry),
+        onEvent: (event) => this.#tell(event),
+      },
+    });
+    this.#sync.start(acquired.listing);
+    this.#file?.noteChange();
+  }
+
+  /** Until the sync runs, whose watch knows better. */
+  #onStore(fault: SelvageError | undefined): void {
+    if (this.#sync !== undefined) return;
+    if (fault === undefined) this.#connection.up();
+    else this.#connection.down(fault);
+  }
+
+  #onPresentDuplicate(name: string | undefined): void {
+    this.#presentDuplicate = name;
+    if (name === undefined || !this.#duplicatesTold.isNews(name)) return;
+    this.#tell({ kind: 'duplicatePublicIp', publicIp: this.#options.publicIp, other: name });
+  }
+
+  #tell(event: LeaseEvent): void {
+    if (OF_OWN_LEASE.has(event.kind)) this.#file?.noteChange();
+    this.#listener?.onLeaseEvent(event);
+  }
+
+  #tellChanges(changes: readonly RouteChange[]): void {
+    this.#file?.noteChange();
+    this.#listener?.onChanges(changes);
+  }
+
+  #tellSnapshot(): void {
+    this.#tellChanges([{ kind: 'snapshot', snapshot: this.#snapshot() }]);
+  }
+
+  #snapshot(): RouteSnapshot {
+    return snapshotOf(this.#held!.config, this.#holder.held!.lease.subnets, this.#sync!.peers);
+  }
+
+  #view(): PeerView {
+    const { key, subnets } = this.#holder.held!.lease;
+    const { network } = this.#held!.config;
+    return { network, publicIp: this.#options.publicIp, ownKey: key, ownSubnet: subnets.ipv4 };
+  }
+
+  async #readSaved(): Promise<SavedRoutes | undefined> {
+    try {
+      return await this.#file?.read();
+    } catch (error) {
+      this.#tell({ kind: 'warning', reason: messageOf(error) });
+      return undefined;
+    }
+  }
+
+  /** A clock that was set back far makes an old lease look alive: it cannot have more left than a new one. */
+  #canStartFrom({ savedAt, own }: SavedRoutes): boolean {
+    if (own.lease.value.publicIp !== this.#options.publicIp) return false;
+    if (own.expiresAt === undefined) return true;
+    const leftMillis = own.expiresAt.getTime() - Date.now();
+    const clockWentBack = savedAt.getTime() > Date.now();
+    return leftMillis > 0 && (!clockWentBack || leftMillis <= LEASE_TTL_SECONDS * 1000);
+  }
+
+  /** This host's address may have changed since: the lease that is exactly as it left it is still its own. */
+  #findOwn(entries: readonly StoreEntry[]): string | undefined {
+    if (this.#saved === undefined) return undefined;
+    const { lease, createdAt, grant } = this.#saved.own;
+    const entry = entries.find(({ key }) => key === lease.key);
+    if (entry === undefined || entry.createdAt !== createdAt || entry.grant !== grant) return undefined;
+    const read = readLease(entry);
+    return !('reason' in read) && read.value.publicIp === lease.value.publicIp ? lease.key : undefined;
+  }
+
+  #collect(): SavedRoutes | undefined {
+    const { lease, held } = this.#holder;
+    if (lease === undefined || this.#sync === undefined) return undefined;
+    const { createdAt, grant } = held!.entry;
+    return {
+      savedAt: new Date(),
+      held: this.#held!,
+      own: { lease, createdAt, grant, expiresAt: lease.expiresAt },
+      peers: this.#sync.peers,
+    };
+  }
+
+  #end(error: unknown): void {
+    if (this.#closing.signal.aborted) return;
+    this.#listener?.onEnd(
+      error instanceof SelvageError
+        ? error
+        : new SelvageError('ERR_INTERNAL', `internal error: ${messageOf(error)}`, { cause: error }),
+    );
+  }
+}
+
+function snapshotOf(
+  { network, ipv6, port }: NetworkConfig,
+  own: LeaseSubnets,
+  peers: readonly Peer[],
+): RouteSnapshot {
+  const snapshot = { network: formatPrefix(network), subnet: own.ipv4, port, peers };
+  if (ipv6 === undefined || own.ipv6 === undefined) return snapshot;
+  return { ...snapshot, ipv6Network: formatIpv6Prefix(ipv6.network), ipv6Subnet: own.ipv6 };
+}
+
+function checkOptions({ publicIp, renewMarginSeconds, resyncSeconds }: LeaseSourceOptions): void {
+  const fail = (option: string, what: string): never => {
+    throw new SelvageError('ERR_OPTION', `${option}: ${what}`);
+  };
+  if (!isUnicastIpv4(parsePublicIp(publicIp))) fail('publicIp', `${publicIp} is not the address of one host`);
+  const margin = renewMarginSeconds ?? RENEW_MARGIN_SECONDS;
+  if (!(margin >= 1 && margin <= MOST_RENEW_MARGIN_SECONDS)) {
+    fail('renewMarginSeconds', `${margin} is not from 1 to ${MOST_RENEW_MARGIN_SECONDS}`);
+  }
+  if (!((resyncSeconds ?? RESYNC_SECONDS) >= 1)) fail('resyncSeconds', `${resyncSeconds} is not at least 1`);
+}
+
+function parsePublicIp(text: string): number {
+  try {
+    return parseIpv4(text);
+  } catch (error) {
+    throw new SelvageError('ERR_OPTION', `publicIp: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function closedError(how: string): SelvageError {
+  return new SelvageError('ERR_CLOSED', `the lease source was ${how}; make a new one`);
+}
