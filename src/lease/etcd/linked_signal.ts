@@ -1,3 +1,5 @@
+import { setMaxListeners } from 'node:events';
+
 /**
  * A signal that aborts with the first of several, for as long as it is needed: unlike AbortSignal.any() it leaves nothing
  * behind on signals that live as long as the daemon.
@@ -9,6 +11,7 @@ export class LinkedSignal {
 
   constructor(...sources: readonly AbortSignal[]) {
     this.#sources = sources;
+    setMaxListeners(0, ...sources); // as many calls as there are may wait; each lets go of it
     for (const source of sources) {
       if (source.aborted) this.abort(source.reason);
       else source.addEventListener('abort', this.#onAbort);
