@@ -4,10 +4,17 @@
 export { DROP_REASONS, DropReason, type DropReasonName } from './encap/drop_reason.js';
 export { SelvageError } from './errors.js';
 export { listFirewalls, removeFirewall } from './host/firewall.js';
+export { ServiceManager } from './host/service_manager.js';
 export { findUnderlay, type Underlay, type UnderlayChoice } from './host/underlay.js';
-export { type EtcdStoreOptions, openEtcdStore } from './lease/etcd/etcd_store.js';
+export type { EtcdStoreOptions } from './lease/etcd/etcd_options.js';
+export { type EtcdStore, openEtcdStore } from './lease/etcd/etcd_store.js';
 export { FileSource } from './lease/file_source.js';
 export type { Lease, LeaseSubnets, LeaseValue } from './lease/lease.js';
+export type { LeaseEvent, LeaseSourceState, OwnLease, StoreConnection } from './lease/lease_event.js';
+export { LeaseSource, type LeaseSourceListener, type LeaseSourceOptions } from './lease/lease_source.js';
+export { MemorySpace } from './lease/memory_space.js';
+export { MemoryStore } from './lease/memory_store.js';
+export { type NetworkConfig, parseNetworkConfig } from './lease/network_config.js';
 export {
   type LeaseRecord,
   listLeases,
@@ -26,14 +33,8 @@ export {
 export type { LeaseStore, StoreEntry, StoreEvent, StoreListing, WatchListener } from './lease/lease_store.js';
 export { nearName } from './lease/near_name.js';
 export type { Peer, RouteChange, RouteListener, RouteSnapshot, RouteSource } from './lease/route_source.js';
-export type { Route } from './routing/route_set.js';
+export type { Route, RouteUpdate } from './routing/route_set.js';
 export type { CountersSnapshot, DirectionCounters, DropCounts, PeerCounters } from './workers/counters.js';
-export {
-  followSource,
-  type FollowedForwarder,
-  type FollowListener,
-  routeOfPeer,
-} from './workers/follow_source.js';
 export {
   createForwarder,
   type Forwarder,
@@ -42,6 +43,14 @@ export {
 } from './workers/forwarder.js';
 export { DEFAULT_PORT, type ForwarderOptions } from './workers/forwarder_options.js';
 export type { ForwarderStats, LaneStats, PeerStats } from './workers/forwarder_stats.js';
+export { type Agent, type AgentEvents, createAgent } from './agent/agent.js';
+export {
+  type AgentFirewall,
+  type AgentOptions,
+  DEFAULT_STATE_DIRECTORY,
+  type FileAgentSource,
+  type StoreAgentSource,
+} from './agent/agent_options.js';
 export {
   type AgentRoute,
   type AgentStatus,
@@ -60,6 +69,7 @@ export type {
   SubnetFileView,
   UnderlayView,
 } from './agent/agent_view.js';
+export { VERSION } from './version.js';
 export {
   CONTROL_DIRECTORY,
   listControlSockets,

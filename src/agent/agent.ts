@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events';
 import { join } from 'node:path';
 
 import { messageOf, SelvageError } from '../errors.js';
+import { DEFAULT_RESYNC_SECONDS } from '../host/firewall.js';
 import { readHostIdentity } from '../host/host_identity.js';
 import { readSubnetFile } from '../host/subnet_file.js';
 import { findUnderlay, type Underlay } from '../host/underlay.js';
@@ -13,13 +14,7 @@ import type { RouteChange, RouteSnapshot } from '../lease/route_source.js';
 import { VERSION } from '../version.js';
 import { createForwarder, type Forwarder } from '../workers/forwarder.js';
 import type { ForwarderStats } from '../workers/forwarder_stats.js';
-import {
-  type AgentOptions,
-  DEFAULT_RESYNC_SECONDS,
-  DEFAULT_STATE_DIRECTORY,
-  portOf,
-  routesSnapshotName,
-} from './agent_options.js';
+import { type AgentOptions, DEFAULT_STATE_DIRECTORY, portOf, routesSnapshotName } from './agent_options.js';
 import { type AgentStatus, statusOf } from './agent_status.js';
 import type { AgentView, SourceView } from './agent_view.js';
 import { ControlServer } from './control_server.js';
@@ -267,7 +262,8 @@ export class Agent extends EventEmitter<AgentEvents> {
   }
 
   #tell<E extends keyof AgentEvents>(event: E, ...values: AgentEvents[E]): void {
-    if (this.#closing === undefined) (this.emit as (event: E, ...values: unknown[]) => boolean).call(this, event, ...values);
+    if (this.#closing === undefined)
+      (this.emit as (event: E, ...values: unknown[]) => boolean).call(this, event, ...values);
   }
 
   #view(): AgentView {

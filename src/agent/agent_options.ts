@@ -58,7 +58,6 @@ export interface AgentOptions {
 }
 
 export const DEFAULT_STATE_DIRECTORY = '/var/lib/selvage';
-export const DEFAULT_RESYNC_SECONDS = 5;
 
 /** Name of the file with the last routes of one network: `/coreos.com/network` is `coreos.com-network.json`. */
 export function routesSnapshotName(networkName: string): string {

@@ -93,17 +93,17 @@ function failures(view: AgentView): Reason[] {
   const { forwarder, fatal } = view;
   // What follows from it (the lanes have stopped) would only hide it.
   if (fatal !== undefined) return [fatalReason(fatal)];
-  const reasons = missingLease(view);
-  if (forwarder === undefined) reasons.push(notForwarding(view));
-  else if (!forwarder.lanes.some(({ running }) => running))
-    reasons.push(...forwarder.lanes.flatMap(downLane));
-  return reasons;
+  if (forwarder === undefined || forwarder.lanes.some(({ running }) => running)) return [];
+  return forwarder.lanes.flatMap(downLane);
 }
 
 function degradations(view: AgentView): Reason[] {
   const { forwarder, subnetFile, firewall } = view;
   const lanes = forwarder?.lanes ?? [];
-  const reasons = lanes.some(({ running }) => running) ? lanes.flatMap(downLane) : [];
+  // Waiting for a network config or a lease is no fault of this process: a restart would only wait again.
+  const reasons = missingLease(view);
+  if (forwarder === undefined) reasons.push(notForwarding(view));
+  if (lanes.some(({ running }) => running)) reasons.push(...lanes.flatMap(downLane));
   reasons.push(...sourceFaults(view.source));
   if (subnetFile?.error !== undefined) {
     reasons.push(reason('subnetFile', `${subnetFile.path}: ${subnetFile.error}`));

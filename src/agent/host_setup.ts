@@ -86,12 +86,12 @@ export class HostSetup {
             this.#firewallError = undefined;
             onWarning(`the firewall rules were put back: ${reason}`);
           },
+          onWarning,
           onError: (error) => {
-            this.#firewallError = messageOf(error);
-            onWarning(`the firewall rules could not be checked: ${messageOf(error)}`);
+            this.#firewallError = error.message;
+            onWarning(`the firewall rules could not be checked: ${error.message}`);
           },
         });
-        for (const warning of this.#firewall.warnings) onWarning(warning);
       }
       this.#firewallError = undefined;
     } catch (error) {
@@ -104,11 +104,13 @@ export class HostSetup {
   async #applyBlackhole(place: Place): Promise<void> {
     const { blackholeRoute, resyncSeconds, onWarning } = this.#options;
     if (!blackholeRoute) return;
-    await this.#blackhole?.close();
+    const subnets = [place.subnet, place.ipv6Subnet].filter((subnet) => subnet !== undefined);
+    if (this.#blackhole !== undefined) return await this.#blackhole.update(subnets);
     this.#blackhole = await BlackholeRoute.open({
-      subnet: place.subnet,
+      subnets,
       resyncSeconds,
-      onError: (error) => onWarning(`the blackhole route is not in force: ${messageOf(error)}`),
+      onRepair: (reason) => onWarning(`the blackhole route was put back: ${reason}`),
+      onError: (error) => onWarning(`the blackhole route could not be checked: ${error.message}`),
     });
   }
 

@@ -1,5 +1,4 @@
-import { readFileSync } from 'node:fs';
-
+import { VERSION } from '../index.js';
 import { type Command, ENVIRONMENT_HELP, HELP_OPTION, JSON_OPTION, out } from './command.js';
 import { ExitCode } from './exit_code.js';
 import { FIREWALL_COMMANDS } from './firewall.js';
@@ -121,13 +120,8 @@ ${formatOptions(command.options)}
 `;
 }
 
-function version(): string {
-  const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
-}
-
 function printVersion(): Promise<number> {
-  out(`${version()}\n`);
+  out(`${VERSION}\n`);
   return Promise.resolve(ExitCode.ok);
 }
 

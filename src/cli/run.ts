@@ -1,11 +1,10 @@
 import { once } from 'node:events';
-import { join } from 'node:path';
 
 import {
   type Agent,
+  type AgentFirewall,
   type AgentOptions,
   createAgent,
-  DEFAULT_CONTROL_DIRECTORY,
   type EtcdStore,
   type ForwarderStats,
   openEtcdStore,
@@ -15,7 +14,7 @@ import {
 import { ExitCode } from './exit_code.js';
 import { logAgent } from './agent_log.js';
 import { type Logger, openLog } from './log.js';
-import type { EtcdSettings, RunSettings } from './run_options.js';
+import type { RunSettings } from './run_settings.js';
 
 /**
  * The daemon: forwards until SIGINT, SIGTERM or SIGHUP.
@@ -26,7 +25,7 @@ import type { EtcdSettings, RunSettings } from './run_options.js';
 export async function run(settings: RunSettings): Promise<number> {
   const log = openLog(settings);
   const stop = stopSignal(log);
-  const store = settings.source.kind === 'etcd' ? await openStore(settings.source, log) : undefined;
+  const store = await openStore(settings.source, log);
   try {
     const agent = await openAgent(settings, store, log);
     try {
@@ -48,8 +47,7 @@ async function serve(
   logAgent(agent, log);
   // From the start, as the signal ends a process that does not listen for it.
   process.on('SIGUSR2', () => logStats(log, agent));
-  const service = ServiceManager.fromEnvironment(process.env);
-  service.onWarning((message) => log.warn(message));
+  const service = ServiceManager.fromEnvironment(process.env, (message) => log.warn(message));
   const end = Promise.race([stop, fatalFault(agent)]);
   const starting = agent.start();
   starting.catch(() => undefined); // when a signal comes first, closing the agent ends the start
@@ -63,51 +61,43 @@ async function serve(
   try {
     return await untilEnd(agent, settings, end, log);
   } finally {
+    service.close();
     service.stopping();
   }
 }
 
-async function openStore(source: EtcdSettings, log: Logger): Promise<EtcdStore> {
-  const { kind: _, renewMarginSeconds: __, exitOnLeaseLoss: ___, ...options } = source;
-  const store = await openEtcdStore(options);
+async function openStore(source: RunSettings['source'], log: Logger): Promise<EtcdStore | undefined> {
+  if (source.kind === 'file') return undefined;
+  const store = await openEtcdStore(source);
   for (const warning of store.warnings) log.warn(warning);
   return store;
 }
 
 /** The status socket at its default place is a convenience: where it cannot be had, the daemon runs without. */
-async function openAgent(
-  settings: RunSettings,
-  store: EtcdStore | undefined,
-  log: Logger,
-): Promise<Agent> {
+async function openAgent(settings: RunSettings, store: EtcdStore | undefined, log: Logger): Promise<Agent> {
   const options = agentOptions(settings, store);
-  const { controlSocket } = settings;
-  if (controlSocket === 'none') return await createAgent(options);
-  if (controlSocket !== undefined) return await createAgent({ ...options, controlSocket });
-  const name = settings.forwarder.tunName?.replace('%d', String(process.pid)) ?? 'selvage';
+  const { controlSocket, controlSocketExplicit } = settings;
+  if (controlSocket === undefined) return await createAgent(options);
   try {
-    return await createAgent({
-      ...options,
-      controlSocket: join(DEFAULT_CONTROL_DIRECTORY, `${name}.sock`),
-    });
+    return await createAgent({ ...options, controlSocket });
   } catch (error) {
-    if (!(error instanceof SelvageError) || error.code !== 'ERR_CONTROL_SOCKET') throw error;
+    const optional = error instanceof SelvageError && error.code === 'ERR_CONTROL_SOCKET';
+    if (controlSocketExplicit || !optional) throw error;
     log.warn(`'selvage status' will not reach this daemon: ${error.message}`);
     return await createAgent(options);
   }
 }
 
 function agentOptions(settings: RunSettings, store: EtcdStore | undefined): AgentOptions {
-  const { publicIp, publicIpv6, subnetFile, health } = settings;
+  const { source, publicIp, publicIpv6, subnetFile, health } = settings;
   return {
-    source: agentSource(settings.source, store),
+    source:
+      source.kind === 'file' || store === undefined
+        ? { kind: 'file', path: (source as { path: string }).path }
+        : { ...source, kind: 'store', store, networkName: source.prefix },
     underlay: settings.underlay,
     forwarder: settings.forwarder,
-    firewall: {
-      masquerade: settings.ipMasq,
-      forward: settings.forwardRules,
-      fullyRandom: settings.fullyRandom,
-    },
+    ...(settings.ipMasq || settings.forwardRules ? { firewall: firewallOf(settings) } : {}),
     blackholeRoute: settings.blackholeRoute,
     resyncSeconds: settings.resyncSeconds,
     stateDirectory: settings.stateDirectory,
@@ -118,10 +108,8 @@ function agentOptions(settings: RunSettings, store: EtcdStore | undefined): Agen
   };
 }
 
-function agentSource(source: RunSettings['source'], store: EtcdStore | undefined): AgentOptions['source'] {
-  if (source.kind === 'file' || store === undefined) return { kind: 'file', path: (source as { path: string }).path };
-  const { renewMarginSeconds, exitOnLeaseLoss } = source;
-  return { kind: 'store', store, networkName: store.prefix, renewMarginSeconds, exitOnLeaseLoss };
+function firewallOf({ ipMasq, forwardRules, fullyRandom }: RunSettings): AgentFirewall {
+  return { masquerade: ipMasq, forward: forwardRules, fullyRandom };
 }
 
 /** Resolves with what the agent cannot go on after; mostly never. */

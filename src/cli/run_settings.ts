@@ -1,6 +1,6 @@
 import { isIP, isIPv4, isIPv6 } from 'node:net';
 
-import type { ForwarderOptions } from '../index.js';
+import type { ForwarderOptions, UnderlayChoice } from '../index.js';
 import { ETCD_OPTIONS, type EtcdSettings, etcdSettings } from './etcd_options.js';
 import { choiceOption, type CliValues, integerOption, usageError } from './option_table.js';
 import {
@@ -13,14 +13,6 @@ import {
 
 const SECONDS_A_DAY = 86_400;
 const MAX_INT32 = 2 ** 31 - 1;
-
-/** Where the interface and address of the underlay come from; the first that says something. */
-export interface UnderlaySettings {
-  readonly iface?: readonly string[];
-  readonly ifaceRegex?: readonly string[];
-  readonly ifaceCanReach?: string;
-  readonly publicIp?: string;
-}
 
 /** Where routes come from: a file, or leases in etcd of which one is to be held. */
 export type SourceSettings =
@@ -37,7 +29,7 @@ export interface RunSettings {
   readonly source: SourceSettings;
   readonly publicIp?: string;
   readonly publicIpv6?: string;
-  readonly underlay: UnderlaySettings;
+  readonly underlay: UnderlayChoice;
   /** `port` only if the user named one; otherwise the source or the default tells it. */
   readonly forwarder: Omit<ForwarderOptions, 'network' | 'subnet' | 'address'>;
   /** Undefined when none is to be written. */
@@ -54,6 +46,8 @@ export interface RunSettings {
   readonly stateDirectory: string;
   /** Undefined when there is to be none. By default named after the TUN option, a `%d` in it included. */
   readonly controlSocket?: string;
+  /** Whether the user asked for it, so that failing to is no detail. */
+  readonly controlSocketExplicit: boolean;
   /** 0: never. */
   readonly statsIntervalSeconds: number;
   readonly logLevel: (typeof LOG_LEVELS)[number];
@@ -86,6 +80,7 @@ export function runSettings(values: CliValues): RunSettings {
     ...(health === undefined ? {} : { health }),
     stateDirectory: values.text('state-dir')!,
     ...(controlSocket === undefined ? {} : { controlSocket }),
+    controlSocketExplicit: values.isGiven('control-socket'),
     statsIntervalSeconds: integerOption(values, 'stats-interval', 0, SECONDS_A_DAY)!,
     logLevel: logLevel(values),
     logFormat: choiceOption(values, 'log-format', LOG_FORMATS),
@@ -125,7 +120,7 @@ function sourceSettings(values: CliValues): SourceSettings {
   );
 }
 
-function underlaySettings(values: CliValues, publicIp: string | undefined): UnderlaySettings {
+function underlaySettings(values: CliValues, publicIp: string | undefined): UnderlayChoice {
   const iface = values.texts('iface');
   const ifaceRegex = values.texts('iface-regex');
   const ifaceCanReach = ipv4Option(values, 'iface-can-reach');

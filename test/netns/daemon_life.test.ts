@@ -13,7 +13,7 @@ import type { Child } from './child.js';
 import { assertOneLine, hasDevice, hasOverlayRoute, openScenario } from './cli_checks.js';
 import { ping } from './loads.js';
 import type { Scenario } from './scenario.js';
-import { SELVAGE_MAIN, SelvageDaemon } from './selvage.js';
+import { daemonFiles, SELVAGE_MAIN, SelvageDaemon } from './selvage.js';
 import { startTool, startToolUntil } from './tool.js';
 import { until } from './until.js';
 
@@ -73,7 +73,7 @@ t.test('what run sets up, and takes down', async (t) => {
     const child = host1.spawn(process.execPath, [SELVAGE_MAIN, 'run', '--mtu', '1300'], {
       env: { ...env, ...more },
     });
-    const daemon = new SelvageDaemon(child, routesFile);
+    const daemon = new SelvageDaemon(child, daemonFiles(lab, 0));
     const ready = await daemon.logged(({ msg }) => msg === 'ready', 30);
     t.match(ready, {
       device: 'ov0',

@@ -96,7 +96,8 @@ export class Lab implements Closable {
     this.hosts = numbers.map((n) => new LabHost(`${prefix}-h${n}`, n, this.#children));
     this.pods = numbers.map((n) => new LabPod(`${prefix}-p${n}`, n, this.#children));
     this.#hasControlPlane = controlPlane;
-    this.#wires = count > 2 || controlPlane ? new Namespace(`${prefix}-wires`, 'wires', this.#children) : null;
+    this.#wires =
+      count > 2 || controlPlane ? new Namespace(`${prefix}-wires`, 'wires', this.#children) : null;
     this.#names = [...this.hosts, ...this.pods, ...(this.#wires ? [this.#wires] : [])].map(
       (each) => each.name,
     );

@@ -193,7 +193,11 @@ async function ownSubnet(t: Test, { lab }: Scenario, daemon: SelvageDaemon): Pro
   t.match(moved, { from: good.subnet, to: '10.1.9.0/24' });
   t.equal((await daemon.stats()).device.address, '10.1.9.0', 'the device has the new address');
   daemon.writeRoutes(good);
-  await daemon.logged(({ msg, to }) => msg === 'moved to another subnet' && to === good.subnet, SECONDS, from);
+  await daemon.logged(
+    ({ msg, to }) => msg === 'moved to another subnet' && to === good.subnet,
+    SECONDS,
+    from,
+  );
   t.ok(await pings(lab.pod(0), lab.pod(1)), 'back at the old one, its pods are reached again');
 }
 

@@ -11,7 +11,15 @@ const PLACE: RouteSnapshot = { network: '10.1.0.0/16', subnet: '10.1.1.0/24', pe
 const snapshot = (...peers: Peer[]): RouteChange => ({ kind: 'snapshot', snapshot: { ...PLACE, peers } });
 
 t.test('the last change of a subnet counts', (t) => {
-  const step = collapseChanges([set(2), remove(2), set(3), set(2, '192.0.2.99'), remove(4), set(5), remove(5)]);
+  const step = collapseChanges([
+    set(2),
+    remove(2),
+    set(3),
+    set(2, '192.0.2.99'),
+    remove(4),
+    set(5),
+    remove(5),
+  ]);
   t.match(step, { kind: 'update', remove: ['10.1.4.0/24', '10.1.5.0/24'] });
   t.strictSame(
     new Map(step.kind === 'update' ? [...step.set].map((route) => [route.prefix, route.nextHop]) : []),
