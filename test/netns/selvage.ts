@@ -23,6 +23,8 @@ export interface SelvageOptions {
   readonly routes?: RoutesDocument;
   /** Join the network of this etcd (`http://host:port,...`) instead of reading a routes file. */
   readonly etcd?: string;
+  /** With etcd: whether to ask for the subnet that the lab's pods have; true without it. */
+  readonly labSubnet?: boolean;
   /** Whether to return without waiting for `ready`. */
   readonly started?: 'ready' | 'spawned';
   /** Added to the daemon's environment. */
@@ -191,10 +193,18 @@ function runArgs(lab: Lab, index: number, options: SelvageOptions, files: Daemon
   ];
   const extra = options.extraArgs ?? [];
   if (options.etcd !== undefined) {
+    if (options.labSubnet !== false) rememberSubnet(lab, index, files.subnetEnv);
     return [...common, '--etcd-endpoints', options.etcd, '--subnet-file', files.subnetEnv, ...extra];
   }
   writeRoutes(files.routes, options.routes ?? routesOf(lab, index));
   return [...common, '--routes', files.routes, ...extra];
+}
+
+/** Lets the daemon find the lab's subnet as its previous one, unless it has had one already. */
+function rememberSubnet(lab: Lab, index: number, subnetEnv: string): void {
+  if (existsSync(subnetEnv)) return;
+  const { bridgeIp } = lab.host(index);
+  writeFileSync(subnetEnv, `FLANNEL_NETWORK=${lab.network}\nFLANNEL_SUBNET=${bridgeIp}/24\n`);
 }
 
 function writeRoutes(path: string, routes: RoutesDocument): void {
