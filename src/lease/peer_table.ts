@@ -41,6 +41,7 @@ export class PeerTable {
   /** Keys that may be routed to, by subnet; seldom more than one. */
   readonly #claimants = new Map<string, string[]>();
   #peers = new Map<string, Peer>();
+  #expectedKey = '';
   #leases = 0;
   #skipped = 0;
   /** Fault and value of each entry that was told, by key; oldest first. */
@@ -72,9 +73,15 @@ export class PeerTable {
     return this.#claims.get(this.#view.ownKey)?.entry;
   }
 
+  /** We are about to make this key; until the next {@link setView} it looks like another lease with our public IP. */
+  expectOwn(key: string): void {
+    this.#expectedKey = key;
+  }
+
   /** Looks at all entries with other eyes: we have another subnet. */
   setView(view: PeerView): void {
     this.#view = view;
+    this.#expectedKey = '';
     this.replace([...this.#claims.values()].map(({ entry }) => entry));
   }
 
@@ -124,7 +131,7 @@ export class PeerTable {
     if (claim.lease !== undefined) this.#leases++;
     if (claim.fault !== '') {
       this.#skipped++;
-      this.#tell(entry, claim.fault);
+      if (entry.key !== this.#expectedKey) this.#tell(entry, claim.fault);
       return undefined;
     }
     const subnet = claim.lease!.subnets.ipv4;
