@@ -57,6 +57,8 @@ export interface LeaseAcquirerOptions {
   /** Which of these entries is a lease of ours although it carries another public IP. */
   readonly findOwn: (entries: readonly StoreEntry[]) => string | undefined;
   readonly tell: (event: LeaseEvent) => void;
+  /** A key is about to be made. */
+  readonly onCreate: (key: string) => void;
   /** The store answered, or (with a fault) did not. Must not throw. */
   readonly onStore: (fault: SelvageError | undefined) => void;
 }
@@ -95,6 +97,7 @@ export class LeaseAcquirer {
    * @throws the reason of `signal`, as soon as it aborts
    */
   async acquire(wish: LeaseWish, signal: AbortSignal): Promise<Acquired> {
+    this.#slowBackOff.reset();
     for (;;) {
       let waitMillis: number;
       try {
@@ -168,9 +171,11 @@ export class LeaseAcquirer {
     held: HeldConfig,
     signal: AbortSignal,
   ): Promise<Acquired | number> {
-    const { store, value, random } = this.#options;
+    const { store, value, random, onCreate } = this.#options;
+    const key = formatLeaseKey(subnets);
+    onCreate(key);
     const sentMs = performance.now();
-    const entry = await store.create(formatLeaseKey(subnets), value, LEASE_TTL_SECONDS, signal);
+    const entry = await store.create(key, value, LEASE_TTL_SECONDS, signal);
     if (entry === undefined) return LOST_RACE_MILLIS * random();
     const own = heldLease(entry, sentMs);
     const listing = await store.list(SUBNETS_KEY_PREFIX, signal);

@@ -1,5 +1,5 @@
 import { messageOf } from '../errors.js';
-import { Bell, spread } from './back_off.js';
+import { pause, spread } from './back_off.js';
 import type { LeaseStore, StoreEntry } from './lease_store.js';
 import { isDenied, isStoreFault, ToldOnce } from './store_connection.js';
 
@@ -23,15 +23,16 @@ export interface HostPresenceOptions {
   readonly store: LeaseStore;
   readonly publicIp: string;
   readonly host: HostIdentity;
+  /** A host that was killed counts as present for so long, at least 1; a server may round it up. Default 60. */
+  readonly ttlSeconds?: number;
   readonly random: () => number;
   readonly listener: HostPresenceListener;
 }
 
-/** A host that was killed counts as present for so long. */
 const TTL_SECONDS = 60;
-const PROLONG_MILLIS = 20_000;
-/** After a failure: several attempts fit into the time to live. */
-const RETRY_MILLIS = 5_000;
+/** Parts of the time to live: between prolongations, and after a failure, so that several attempts fit into it. */
+const PROLONG_PART = 1 / 3;
+const RETRY_PART = 1 / 12;
 /** Close waits no longer for a store that is away. */
 const REMOVE_MILLIS = 1_000;
 
@@ -50,6 +51,7 @@ export class HostPresence {
   readonly #options: HostPresenceOptions;
   readonly #key: string;
   readonly #value: string;
+  readonly #ttlSeconds: number;
   readonly #told = new ToldOnce();
   readonly #closing = new AbortController();
   #entry: StoreEntry | undefined;
@@ -61,6 +63,7 @@ export class HostPresence {
   constructor(options: HostPresenceOptions) {
     this.#options = options;
     this.#key = `selvage/hosts/${options.publicIp}`;
+    this.#ttlSeconds = options.ttlSeconds ?? TTL_SECONDS;
     const { id, name } = options.host;
     this.#value = JSON.stringify({ host: id, name, since: new Date().toISOString() });
   }
@@ -106,13 +109,13 @@ export class HostPresence {
   async #take(signal: AbortSignal): Promise<void> {
     const { store, host } = this.#options;
     for (;;) {
-      this.#entry = await store.create(this.#key, this.#value, TTL_SECONDS, signal);
+      this.#entry = await store.create(this.#key, this.#value, this.#ttlSeconds, signal);
       if (this.#entry !== undefined) break;
       const present = await store.get(this.#key, signal);
       if (present === undefined) continue;
       const holder = readPresence(present.value);
       if (holder !== undefined && holder.id !== host.id) return this.#setOther(holder.name);
-      this.#entry = await store.replace(present, this.#value, TTL_SECONDS, signal);
+      this.#entry = await store.replace(present, this.#value, this.#ttlSeconds, signal);
       if (this.#entry !== undefined) break;
     }
     this.#setOther(undefined);
@@ -128,11 +131,10 @@ export class HostPresence {
   async #keep(): Promise<never> {
     const { random } = this.#options;
     const { signal } = this.#closing;
-    const bell = new Bell();
-    let waitMillis = PROLONG_MILLIS;
+    let part = PROLONG_PART;
     for (;;) {
-      await bell.wait(spread(waitMillis, random), signal);
-      waitMillis = PROLONG_MILLIS;
+      await pause(spread(this.#ttlSeconds * 1000 * part, random), signal);
+      part = PROLONG_PART;
       try {
         if (this.#entry !== undefined && !(await this.#options.store.prolong(this.#entry, signal))) {
           this.#entry = undefined;
@@ -141,7 +143,7 @@ export class HostPresence {
       } catch (error) {
         signal.throwIfAborted();
         if (!isStoreFault(error) || isDenied(error)) this.#warn(error);
-        else waitMillis = RETRY_MILLIS;
+        else part = RETRY_PART;
       }
     }
   }

@@ -89,7 +89,7 @@ export class LeaseSource implements RouteSource {
   /** Other hosts with our public IP: one that is present, one that writes no presence. */
   #presentDuplicate: string | undefined;
   #silentDuplicate = false;
-  readonly #duplicatesTold = new ToldOnce();
+  readonly #told = new ToldOnce();
   #starting: Promise<void> = Promise.resolve();
   #closed: Promise<void> | undefined;
 
@@ -116,7 +116,7 @@ export class LeaseSource implements RouteSource {
       host,
       random,
       listener: {
-        onWarning: (reason) => tell({ kind: 'warning', reason }),
+        onWarning: (reason) => this.#warn(reason),
         onOther: (name) => this.#onPresentDuplicate(name),
       },
     });
@@ -128,6 +128,7 @@ export class LeaseSource implements RouteSource {
       random,
       findOwn: (entries) => this.#findOwn(entries),
       tell,
+      onCreate: (key) => this.#sync?.expectOwn(key),
       onStore: (fault) => this.#onStore(fault),
     });
     this.#holder = new LeaseHolder({
@@ -159,7 +160,7 @@ export class LeaseSource implements RouteSource {
             path: snapshotFile,
             networkKey: options.networkKey ?? store.name,
             collect: () => this.#collect(),
-            onWarning: (reason) => tell({ kind: 'warning', reason }),
+            onWarning: (reason) => this.#warn(reason),
           });
   }
 
@@ -289,8 +290,12 @@ export class LeaseSource implements RouteSource {
 
   #onPresentDuplicate(name: string | undefined): void {
     this.#presentDuplicate = name;
-    if (name === undefined || !this.#duplicatesTold.isNews(name)) return;
+    if (name === undefined || !this.#told.isNews(`duplicate ${name}`)) return;
     this.#tell({ kind: 'duplicatePublicIp', publicIp: this.#options.publicIp, other: name });
+  }
+
+  #warn(reason: string): void {
+    if (this.#told.isNews(`warning ${reason}`)) this.#tell({ kind: 'warning', reason });
   }
 
   #tell(event: LeaseEvent): void {
@@ -321,7 +326,7 @@ export class LeaseSource implements RouteSource {
     try {
       return await this.#file?.read();
     } catch (error) {
-      this.#tell({ kind: 'warning', reason: messageOf(error) });
+      this.#warn(messageOf(error));
       return undefined;
     }
   }

@@ -113,6 +113,11 @@ export class LeaseSync {
       .catch(() => undefined); // rejects by `close` alone
   }
 
+  /** We are about to make this key. */
+  expectOwn(key: string): void {
+    this.#table.expectOwn(key);
+  }
+
   /** We have another subnet: {@link peers} are those of the new one. */
   setView(view: PeerView): void {
     this.#view = view;

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { contains, formatPrefix, type Ipv4Prefix, parsePrefix, type Prefix } from '../prefix.js';
 import type { Lease } from './lease.js';
 import type { StoreEntry, StoreEvent } from './lease_store.js';
-import { readLease } from './read_lease.js';
+import { type LeaseProblem, readLease } from './read_lease.js';
 import type { Peer, RouteChange } from './route_source.js';
 
 /** Which of the leases are other hosts' to this one. */
@@ -19,6 +19,7 @@ export interface PeerView {
 /** An entry and what became of it. */
 interface Claim {
   readonly entry: StoreEntry;
+  readonly read: Lease | LeaseProblem;
   /** Undefined when key or value cannot be read. */
   readonly lease: Lease | undefined;
   /** Why it is not routed to; '' when it may be. Ours is not routed to either. */
@@ -37,10 +38,11 @@ const MOST_FORGOTTEN = 1_000;
 export class PeerTable {
   readonly #onSkipped: (key: string, reason: string) => void;
   #view: PeerView;
-  readonly #claims = new Map<string, Claim>();
+  #claims = new Map<string, Claim>();
   /** Keys that may be routed to, by subnet; seldom more than one. */
   readonly #claimants = new Map<string, string[]>();
   #peers = new Map<string, Peer>();
+  #expectedKey = '';
   #leases = 0;
   #skipped = 0;
   /** Fault and value of each entry that was told, by key; oldest first. */
@@ -72,21 +74,28 @@ export class PeerTable {
     return this.#claims.get(this.#view.ownKey)?.entry;
   }
 
+  /** We are about to make this key; until the next {@link setView} it looks like another lease with our public IP. */
+  expectOwn(key: string): void {
+    this.#expectedKey = key;
+  }
+
   /** Looks at all entries with other eyes: we have another subnet. */
   setView(view: PeerView): void {
     this.#view = view;
+    this.#expectedKey = '';
     this.replace([...this.#claims.values()].map(({ entry }) => entry));
   }
 
   /** Takes a full list. @returns whether the peers differ from before */
   replace(entries: readonly StoreEntry[]): boolean {
     const before = this.#peers;
-    this.#claims.clear();
+    const known = this.#claims;
+    this.#claims = new Map();
     this.#claimants.clear();
     this.#peers = new Map();
     this.#leases = 0;
     this.#skipped = 0;
-    for (const entry of entries) this.#add(entry);
+    for (const entry of entries) this.#add(entry, known.get(entry.key));
     for (const subnet of this.#claimants.keys()) this.#settle(subnet);
     return !samePeers(before, this.#peers);
   }
@@ -117,14 +126,14 @@ export class PeerTable {
   }
 
   /** @returns the subnet that it may be routed for */
-  #add(entry: StoreEntry): string | undefined {
-    const claim = this.#judge(entry);
+  #add(entry: StoreEntry, known?: Claim): string | undefined {
+    const claim = this.#judge(entry, known);
     this.#claims.set(entry.key, claim);
     if (entry.key === this.#view.ownKey) return undefined;
     if (claim.lease !== undefined) this.#leases++;
     if (claim.fault !== '') {
       this.#skipped++;
-      this.#tell(entry, claim.fault);
+      if (entry.key !== this.#expectedKey) this.#tell(entry, claim.fault);
       return undefined;
     }
     const subnet = claim.lease!.subnets.ipv4;
@@ -170,10 +179,13 @@ export class PeerTable {
     return peer;
   }
 
-  #judge(entry: StoreEntry): Claim {
-    const read = readLease(entry);
-    if ('reason' in read) return { entry, lease: undefined, fault: read.reason };
-    return { entry, lease: read, fault: entry.key === this.#view.ownKey ? '' : faultOf(read, this.#view) };
+  /** @param known what was at the key before; the same entry is not read again, which takes most of the time of a full list */
+  #judge(entry: StoreEntry, known: Claim | undefined): Claim {
+    const same = known?.entry.revision === entry.revision && known.entry.value === entry.value;
+    const read = same ? known.read : readLease(entry);
+    if ('reason' in read) return { entry, read, lease: undefined, fault: read.reason };
+    const fault = entry.key === this.#view.ownKey ? '' : faultOf(read, this.#view);
+    return { entry, read, lease: read, fault };
   }
 
   #tell({ key, value }: StoreEntry, fault: string): void {

@@ -238,6 +238,28 @@ t.test('close keeps the lease and takes back the presence; later changes are not
   t.equal(host.order.length, heard);
 });
 
+t.test('close leaves no timer behind, whatever the source was at', async (t) => {
+  const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
+  const before = timers();
+  const space = new MemorySpace();
+  putConfig(space);
+  const path = `${t.testdir()}/routes.json`;
+  const follows = makeHost(t, space, { publicIp: '192.0.2.1', snapshotFile: path });
+  const away = makeHost(t, space, { publicIp: '192.0.2.2' });
+  const waits = makeHost(t, space, { publicIp: '192.0.2.1' });
+  const { subnet } = await follows.open();
+  await away.open();
+  const waiting = t.rejects(waits.open(), { code: 'ERR_CLOSED' });
+  away.store.disconnect();
+  space.remove(keyOf(subnet));
+  await waits.heard('waiting');
+  await away.heard('connection', 2);
+  t.ok(timers() > before);
+  await Promise.all([follows, away, waits].map(({ source }) => source.close()));
+  await waiting;
+  t.equal(timers(), before);
+});
+
 t.test('close waits no longer than a second for a store that is away', async (t) => {
   const space = new MemorySpace();
   putConfig(space);
