@@ -20,9 +20,9 @@ export interface NftChain {
  * @throws SelvageError ERR_COMMAND_MISSING or ERR_COMMAND_FAILED
  */
 export async function nft(commands: readonly NftObject[]): Promise<NftObject[]> {
-  // As input and not as words of the command line: nft's grammar has no way to write every name a device may have.
+  // As JSON and not in nft's own words, which have no way to write every name that a device may have.
   const input = JSON.stringify({ nftables: commands });
-  const output = await runCommand('nft', ['-j', '-f', '-'], { input, debianPackage: 'nftables' });
+  const output = await runCommand('nft', ['-j', input], { title: 'nft', debianPackage: 'nftables' });
   if (output.trim() === '') return [];
   const { nftables } = JSON.parse(output) as { nftables: NftObject[] };
   return nftables.filter((entry) => !('metainfo' in entry));

@@ -3,7 +3,7 @@
     udp_source.py serve ADDRESS PORT         answers each datagram with the address it came from
     udp_source.py ask ADDRESS PORT [FROM]    asks such a server; prints its answer, or "nothing"
     udp_source.py hear GROUP PORT ADDRESS    joins a multicast group on the interface of ADDRESS; prints the first source
-    udp_source.py call GROUP PORT FROM       sends one datagram to the group by the interface of FROM
+    udp_source.py call GROUP PORT FROM ADDRESS   sends one datagram to the group by the interface of ADDRESS
 """
 
 import socket
@@ -45,8 +45,9 @@ def hear(group, port, address):
     print(sock.recvfrom(2048)[1][0], flush=True)
 
 
-def call(group, port, own):
+def call(group, port, own, address):
     sock = opened(group)
+    sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(address))
     sock.bind((own, 0))
     sock.sendto(b'!', (group, int(port)))
 
