@@ -48,9 +48,14 @@ export class FlannelNetwork {
     await this.etcd.put(`${PREFIX}/config`, typeof config === 'string' ? config : JSON.stringify(config));
   }
 
-  /** Starts the daemon of host `index` (counted from 0), see {@link Scenario.start}. */
+  /**
+   * Starts the daemon of host `index` (counted from 0), see {@link Scenario.start}, and waits until it holds a lease, unless
+   * only `spawned` is wanted: with saved routes it forwards before it has confirmed its lease.
+   */
   async start(index: number, options: SelvageOptions = {}): Promise<SelvageDaemon> {
-    return await this.scenario.start(index, { etcd: this.etcd.endpoint, ...options });
+    const daemon = await this.scenario.start(index, { etcd: this.etcd.endpoint, ...options });
+    if (options.started !== 'spawned') await says(daemon, /lease acquired/);
+    return daemon;
   }
 
   /** Everything below `subnets`, in order of key. */
