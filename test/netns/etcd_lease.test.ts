@@ -70,6 +70,16 @@ t.test('the lease is lost', async (t) => {
     );
   });
 
+  await t.test('its time runs out: the same subnet again', async (t) => {
+    const from = daemon.log.length;
+    const before = await network.lease(OURS);
+    await etcd.revoke(before.lease); // etcd does the same at a lease's end
+    await says(daemon, /lease lost: it was deleted, or its time ran out/, from);
+    await says(daemon, /same subnet was free: lease acquired again/, from);
+    t.ok((await network.lease(OURS)).createRevision > before.createRevision);
+    await until('the peer to have the route again', async () => OURS in (await nextHops(peer)));
+  });
+
   await t.test('overwritten by another host: it says so, and moves to another subnet', async (t) => {
     await takenBy(daemon, () => network.putAsFlanneld(OURS, '192.168.100.77'));
     await assertMoved(t, network, daemon, peer, OURS);
