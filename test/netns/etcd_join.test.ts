@@ -22,9 +22,9 @@ import {
   leaseValue,
   nextHops,
   PREFIX,
+  reaches,
   says,
   SECONDS,
-  untilAnswers,
 } from './flannel_network.js';
 import type { LabHost } from './lab.js';
 import { daemonFiles, SELVAGE_MAIN, SelvageDaemon } from './selvage.js';
@@ -95,7 +95,7 @@ t.test('three hosts join', async (t) => {
       'and what goes to other pods is not',
     );
     // Nothing out there has a route to pods.
-    t.ok(await answers(lab.pod(0), lab.controlPlane.address), 'pod1 is masqueraded as its host');
+    t.ok(await reaches(lab.pod(0), lab.controlPlane.address), 'pod1 is masqueraded as its host');
     t.notOk(await answers(lab.pod(1), lab.controlPlane.address), 'pod2, whose host does not, is not');
   });
 
@@ -108,7 +108,7 @@ t.test('three hosts join', async (t) => {
     const expiry = before.get('selvage_lease_expiry_timestamp_seconds') ?? NaN;
     const seconds = expiry - Date.now() / 1000;
     t.ok(seconds > DAY_SECONDS - 300 && seconds <= DAY_SECONDS, `the lease ends in ${seconds} s`);
-    for (const pod of [1, 2]) await untilAnswers(lab.pod(0), lab.pod(pod).address);
+    await assertAllReach(t, lab.pods, 'between two scrapes');
     const after = await metrics(lab.host(0));
     const frames = `selvage_frames_total{direction="outbound",lane="0"}`;
     t.ok((after.get(frames) ?? 0) >= (before.get(frames) ?? NaN) + 2, 'frames are counted');
@@ -193,7 +193,7 @@ t.test('the network config', async (t) => {
     const dump = lab.host(1).spawn('tcpdump', ['-i', 'u2', '-n', '-c', '1', filter]);
     await until('tcpdump to listen', () => dump.stderr.includes('listening'));
     const far = (await daemons[1]!.status()).network!.subnet.split('/')[0]!;
-    t.ok(await answers(lab.host(0), far), 'host1 reaches the device of host2');
+    t.ok(await reaches(lab.host(0), far), 'host1 reaches the device of host2');
     t.equal((await dump.result(SECONDS)).code, 0, 'by datagrams of that port');
   });
 });
@@ -319,8 +319,7 @@ t.test("flanneld's command line and environment", async (t) => {
   }
   await t.test('the two carry frames for each other', async (t) => {
     const far = (await daemons[1]!.status()).network!.subnet.split('/')[0]!;
-    await untilAnswers(host1, far);
-    t.ok(await answers(host1, far));
+    t.ok(await reaches(host1, far));
   });
 });
 

@@ -21,9 +21,9 @@ import {
   leaseValue,
   nextHops,
   PREFIX,
+  reaches,
   says,
   SECONDS,
-  untilAnswers,
 } from './flannel_network.js';
 import type { LabHost } from './lab.js';
 import type { SelvageDaemon } from './selvage.js';
@@ -395,8 +395,7 @@ async function assertMoved(
     'the daemon is ready',
   );
   await until('the peer to have the route', async () => (await nextHops(peer))[subnet] === host1.publicIp);
-  await untilAnswers(host2, address);
-  t.pass('and the peer reaches it there');
+  t.ok(await reaches(host2, address), 'and the peer reaches it there');
 }
 
 async function firewall(host: LabHost): Promise<string> {
