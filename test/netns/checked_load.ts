@@ -2,15 +2,13 @@ import type { Test } from 'tap';
 
 import { TEST_SEED } from '../unit/test_seed.js';
 import type { Child } from './child.js';
-import type { LabPod } from './lab.js';
+import type { Lab } from './lab.js';
 import { reportOf, startToolUntil } from './tool.js';
 
-const PORT = 7003;
-const FLOWS = 8;
-const MOST_BYTES = 1400;
-const UNTIL_STOPPED = 0;
-
-/** UDP flows from one pod to another that go on until they are asked about; every datagram is checked. */
+/**
+ * A checked load from pod1 to pod2 that goes on until it is asked about: eight UDP flows, and beside them one TCP connection
+ * that paces them, so that both are established over all that happens meanwhile.
+ */
 export class CheckedLoad {
   readonly #sender: Child;
   readonly #receiver: Child;
@@ -20,14 +18,18 @@ export class CheckedLoad {
     this.#receiver = receiver;
   }
 
-  static async start(from: LabPod, to: LabPod): Promise<CheckedLoad> {
-    const receiver = await startToolUntil('listening', to, 'udp_flows', 'receive', to.address, PORT);
-    const args = [FLOWS, UNTIL_STOPPED, MOST_BYTES, TEST_SEED];
-    const sender = await startToolUntil('sending', from, 'udp_flows', 'send', to.address, PORT, ...args);
-    return new CheckedLoad(sender, receiver);
+  static async start(lab: Lab): Promise<CheckedLoad> {
+    const [from, to] = [lab.pod(0), lab.pod(1)];
+    const receiver = await startToolUntil('listening', to, 'udp_flows', 'receive', to.address, 7003);
+    const untilStopped = 0;
+    const args = [8, untilStopped, 1400, TEST_SEED];
+    return new CheckedLoad(
+      await startToolUntil('sending', from, 'udp_flows', 'send', to.address, 7003, ...args),
+      receiver,
+    );
   }
 
-  /** Ends it, and asserts that every datagram arrived whole and in its flow's order. */
+  /** Ends it, and asserts that not one datagram of it was lost, changed or out of order. */
   async assertWhole(t: Test): Promise<void> {
     this.#sender.kill('SIGINT');
     const [{ sent }, got] = await Promise.all([

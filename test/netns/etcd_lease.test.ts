@@ -327,7 +327,7 @@ t.test('clock jumps', async (t) => {
   const [daemon, peer] = await Promise.all([network.start(0, { env: fakeClock(clock) }), network.start(1)]);
   await assertAllReach(t, lab.pods, 'before');
   const lease = await network.lease(OURS);
-  const load = await CheckedLoad.start(lab.pod(0), lab.pod(1));
+  const load = await CheckedLoad.start(lab);
   for (const [jump, hours] of [
     ['+25h', 25],
     ['-25h', -25],

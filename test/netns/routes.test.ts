@@ -58,7 +58,7 @@ t.test(`${MANY_ROUTES} routes`, async (t) => {
   t.equal((await daemon.stats()).routes.count, MANY_ROUTES, 'are loaded at the start');
   t.ok(await pings(lab.pod(0), lab.pod(1)), 'the one that matters among them works');
 
-  const load = await CheckedLoad.start(lab.pod(0), lab.pod(1));
+  const load = await CheckedLoad.start(lab);
   const from = daemon.log.length;
   const started = performance.now();
   daemon.writeRoutes({ ...many, peers: [...many.peers.slice(0, -2), ...toTwo.peers] });
@@ -70,7 +70,7 @@ t.test(`${MANY_ROUTES} routes`, async (t) => {
 
 /** Rewrites both hosts' files again and again, each time waiting until the lanes forward by the new routes. */
 async function unrelatedEdits(t: Test, { lab }: Scenario, daemons: readonly SelvageDaemon[]): Promise<void> {
-  const load = await CheckedLoad.start(lab.pod(0), lab.pod(1));
+  const load = await CheckedLoad.start(lab);
   for (let edit = 0; edit < EDITS; edit++) {
     const more = edit % 2 === 0 ? unrelated(UNRELATED_ROUTES) : [];
     for (const i of [0, 1]) {
