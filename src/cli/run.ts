@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { isIPv4 } from 'node:net';
 
 import {
   createForwarder,
@@ -12,10 +13,12 @@ import {
   routeOfPeer,
   type RouteSnapshot,
   type SelvageError,
+  type UnderlayChoice,
 } from '../index.js';
 import { ExitCode } from './exit_code.js';
 import { type Logger, openLog } from './log.js';
-import type { RunSettings } from './run_options.js';
+import { usageError } from './option_table.js';
+import type { RunSettings } from './run_settings.js';
 
 /**
  * The daemon: forwards until SIGINT, SIGTERM or SIGHUP.
@@ -33,7 +36,8 @@ export async function run(settings: RunSettings): Promise<number> {
   });
   let following: RouteListener | undefined;
   const early: RouteChange[] = []; // edits that arrive while the forwarder is being made
-  const source = new FileSource(settings.routesFile);
+  if (settings.source.kind !== 'file') throw usageError('--routes FILE is required');
+  const source = new FileSource(settings.source.path);
   try {
     const first = await source.open({
       onChanges: (changes) =>
@@ -65,13 +69,18 @@ async function start(
   { network, subnet }: RouteSnapshot,
   log: Logger,
 ): Promise<Forwarder> {
-  const { address } = await findUnderlay(settings.underlay);
+  const { address } = await findUnderlay(underlayChoice(settings));
   const forwarder = await createForwarder({ ...settings.forwarder, network, subnet, address });
   forwarder.on('warning', (message) => log.warn(message));
   forwarder.on('laneDown', (lane, error, restartInMillis) =>
     log.error({ lane, restartInMillis, error: error.message }, 'a lane died and will be started again'),
   );
   return forwarder;
+}
+
+function underlayChoice({ underlay: { iface } }: RunSettings): UnderlayChoice {
+  const [first] = iface ?? [];
+  return first === undefined ? {} : isIPv4(first) ? { address: first } : { interface: first };
 }
 
 /** Resolves with what the forwarder cannot go on after; mostly never. */
