@@ -1,4 +1,4 @@
-import type { LeaseRecord, Release, Reservation } from '../index.js';
+import type { Lease, LeaseRecord, Release, Reservation } from '../index.js';
 
 /** One lease as `--json` prints it; the names are stable. */
 export interface LeaseJson {
@@ -31,13 +31,27 @@ export function leaseJson({ key, lease, problem, remainingSeconds }: LeaseRecord
   };
 }
 
+/** What `lease reserve --json` prints. */
+export function reservationJson({ how, lease, others }: Reservation): object {
+  return { how, ...leaseJson(recordOf(lease)), others: others.map((other) => leaseJson(recordOf(other))) };
+}
+
+/** What `lease release --json` prints: the entry as it was. */
+export function releaseJson({ how, key, lease }: Release): object {
+  return { how, ...leaseJson({ key, lease, problem: undefined, remainingSeconds: undefined }) };
+}
+
+function recordOf(lease: Lease): LeaseRecord {
+  return { key: lease.key, lease, problem: undefined, remainingSeconds: undefined };
+}
+
 /** A table for people: one line for each lease, malformed entries below it. */
 export function leaseTable(records: readonly LeaseRecord[]): string {
   const rows = records.flatMap((record) =>
     record.lease === undefined ? [] : [leaseRow(record, record.lease)],
   );
   const problems = records.filter(({ lease }) => lease === undefined);
-  const table = rows.length === 0 ? 'no leases\n' : formatTable([HEAD, ...rows]);
+  const table = rows.length === 0 ? 'there are no leases\n' : formatTable([HEAD, ...rows]);
   if (problems.length === 0) return table;
   const lines = problems.map(({ key, problem }) => `  ${printable(key)}: ${printable(problem ?? '')}\n`);
   return `${table}\nmalformed, and not routed to ('selvage lease release KEY --force' removes one):\n${lines.join('')}`;
@@ -45,7 +59,7 @@ export function leaseTable(records: readonly LeaseRecord[]): string {
 
 const HEAD = ['SUBNET', 'PUBLIC IP', 'BACKEND', 'TIME LEFT'];
 
-function leaseRow({ remainingSeconds }: LeaseRecord, lease: NonNullable<LeaseRecord['lease']>): string[] {
+function leaseRow({ remainingSeconds }: LeaseRecord, lease: Lease): string[] {
   const { ipv4, ipv6 } = lease.subnets;
   return [
     ipv6 === undefined ? ipv4 : `${ipv4} ${ipv6}`,
