@@ -69,7 +69,7 @@ export function maskIpv6Prefix(text: string): Ipv6Prefix {
   const slash = text.indexOf('/');
   if (slash < 0) throw prefixError(text, 'the length, as in "/64", is missing');
   const length = text.slice(slash + 1);
-  const bits = /^[0-9]{1,3}$/.test(length) ? Number(length) : ADDRESS_BITS + 1;
+  const bits = /^[0-9]+$/.test(length) ? Number(length) : ADDRESS_BITS + 1;
   if (bits > ADDRESS_BITS) throw prefixError(text, `${quote(`/${length}`)} is not a length from /0 to /128`);
   let address: bigint;
   try {

@@ -10,13 +10,13 @@ export interface SubnetQuestion {
   /** All leases of the network, expired ones left out. */
   readonly leases: readonly Lease[];
   /** Subnets named by the keys of entries that are no leases (`LeaseProblem.subnets`): those keys cannot be made. */
-  readonly blocked?: readonly LeaseSubnets[];
+  readonly blocked?: readonly LeaseSubnets[] | undefined;
   /** This host's address, dotted quad. */
   readonly publicIp: string;
   /** What this host had before, as far as it remembers: canonical prefixes. */
-  readonly previous?: LeaseSubnets;
+  readonly previous?: LeaseSubnets | undefined;
   /** Key of a lease that is known to be ours, though it may name an address that the host no longer has. */
-  readonly own?: string;
+  readonly own?: string | undefined;
   /** From 0 up to but not 1, as `Math.random`. */
   readonly random: () => number;
 }

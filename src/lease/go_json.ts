@@ -1,4 +1,4 @@
-import { messageOf } from '../errors.js';
+import { findJsonFault } from './json_fault.js';
 
 /** Characters of a wrong value that an error repeats. */
 const QUOTED_CHARS = 60;
@@ -51,6 +51,9 @@ function parse(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new Error(`not valid JSON: ${messageOf(error).slice(0, 2 * QUOTED_CHARS)}`, { cause: error });
+    const fault = findJsonFault(text);
+    if (fault === undefined) throw error;
+    const { line, column, reason } = fault;
+    throw new Error(`not valid JSON at line ${line}, column ${column}: ${reason}`, { cause: error });
   }
 }

@@ -37,13 +37,15 @@ export class MemoryStore implements LeaseStore {
     await this.#reach(signal);
     const past = this.#space.changesAfter(after);
     listener.onOpen();
+    const ended = AbortSignal.any([signal, this.#line.signal]);
     const deliver: ChangeListener = (event, revision) => {
-      if (revision > after) listener.onBatch(concerns(event, prefix) ? [event] : [], revision);
+      if (revision > after && !ended.aborted)
+        listener.onBatch(concerns(event, prefix) ? [event] : [], revision);
     };
     for (const event of past) deliver(event, event.kind === 'put' ? event.entry.revision : event.revision);
     this.#space.subscribe(deliver);
     try {
-      return await endOf(AbortSignal.any([signal, this.#line.signal]));
+      return await endOf(ended);
     } finally {
       this.#space.unsubscribe(deliver);
     }

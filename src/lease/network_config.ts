@@ -130,7 +130,7 @@ function readIpv4Cidr(text: string): Ipv4Prefix {
   const [quad = '', length = ''] = text.split('/', 2);
   const address = attempt(() => parseIpv4(quad));
   const bits = Number(length);
-  if (address === undefined || !/^[0-9]{1,2}$/.test(length) || bits > 32 || text !== `${quad}/${length}`) {
+  if (address === undefined || !/^[0-9]+$/.test(length) || bits > 32 || text !== `${quad}/${length}`) {
     throw new Error(isIpv6(quad) ? 'invalid IPv4 CIDR format' : 'invalid CIDR address');
   }
   // A shift by 32 would be one by 0.

@@ -59,36 +59,41 @@ export function makePool(family: 4 | 6, fields: PoolFields): SubnetPool {
   // flannel takes an address of all zeros for an absent one.
   const first = fields.subnetMin || network.address + step;
   const last = fields.subnetMax || end - step;
-  const show = (address: bigint): string => formatAddress(family, address);
   for (const [name, address] of [
     ['SubnetMin', first],
     ['SubnetMax', last],
   ] as const) {
-    if (address < network.address || address >= end) {
-      throw new Error(
-        `${prefix}${name} is not in the range of the ${prefix}Network: ` +
-          `${show(address)} is not in ${show(network.address)}/${network.bits}`,
-      );
-    }
-  }
-  for (const [name, address] of [
-    ['SubnetMin', first],
-    ['SubnetMax', last],
-  ] as const) {
-    const aligned = address - (address % step);
-    if (address !== aligned) {
-      throw new Error(
-        `${prefix}${name} is not on a SubnetLen boundary: ${show(address)}; ` +
-          `with ${prefix}SubnetLen ${bits} the subnet begins at ${show(aligned)}`,
-      );
-    }
+    checkBound(rules, name, address, network, bits);
   }
   if (first > last) {
-    throw new Error(
-      `${prefix}SubnetMin ${show(first)} is behind ${prefix}SubnetMax ${show(last)}: swap them`,
-    );
+    const [min, max] = [formatAddress(family, first), formatAddress(family, last)];
+    throw new Error(`${prefix}SubnetMin ${min} is behind ${prefix}SubnetMax ${max}: swap them`);
   }
   return { family, bits, first, last };
+}
+
+/** SubnetMin and SubnetMax begin subnets of the network. */
+function checkBound(
+  { family, prefix }: FamilyRules,
+  name: 'SubnetMin' | 'SubnetMax',
+  address: bigint,
+  network: { readonly address: bigint; readonly bits: number },
+  bits: number,
+): void {
+  const shown = formatAddress(family, address);
+  if (address < network.address || address >= network.address + addressesIn(family, network.bits)) {
+    throw new Error(
+      `${prefix}${name} is not in the range of the ${prefix}Network: ` +
+        `${shown} is not in ${formatAddress(family, network.address)}/${network.bits}`,
+    );
+  }
+  const aligned = address - (address % addressesIn(family, bits));
+  if (address !== aligned) {
+    throw new Error(
+      `${prefix}${name} is not on a SubnetLen boundary: ${shown}; ` +
+        `with ${prefix}SubnetLen ${bits} the subnet begins at ${formatAddress(family, aligned)}`,
+    );
+  }
 }
 
 function subnetLength(rules: FamilyRules, networkBits: number, given: number | undefined): number {
