@@ -14,8 +14,19 @@ const FUZZ_SECONDS = process.env.FUZZ_SECONDS ?? '15';
 
 const PACKAGES = {
   native: ['g++', 'clang', 'g++-aarch64-linux-gnu', 'qemu-user'],
-  unit: [],
-  netns: [...LAB_PACKAGES, 'iperf3', 'ethtool', 'traceroute', 'tcpdump', 'openvpn', 'python3'],
+  unit: ['protobuf-compiler'],
+  netns: [
+    ...LAB_PACKAGES,
+    'iperf3',
+    'ethtool',
+    'traceroute',
+    'tcpdump',
+    'openvpn',
+    'python3',
+    'etcd-server',
+    'etcd-client',
+    'openssl',
+  ],
 };
 
 const GROUPS = {

@@ -8,6 +8,8 @@ import { isMachineRoot } from './privileges.js';
 /** Debian package -> the programs of it that are used here. */
 const PROGRAMS = {
   clang: ['clang++'],
+  'etcd-client': ['etcdctl'],
+  'etcd-server': ['etcd'],
   ethtool: ['ethtool'],
   fastd: ['fastd'],
   'g++': ['g++'],
@@ -16,7 +18,9 @@ const PROGRAMS = {
   iproute2: ['ip', 'bridge'],
   'iputils-ping': ['ping'],
   nftables: ['nft'],
+  openssl: ['openssl'],
   openvpn: ['openvpn'],
+  'protobuf-compiler': ['protoc'],
   python3: ['python3'],
   'qemu-user': ['qemu-aarch64'],
   tcpdump: ['tcpdump'],
