@@ -7,6 +7,7 @@
         'native/lane.cc',
         'native/tun.cc',
         'native/udp.cc',
+        'native/notify.cc',
         'native/steering.cc',
         'native/set_up_error.cc',
         'native/segment.cc',

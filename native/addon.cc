@@ -12,6 +12,7 @@
 
 #include "checksum.h"
 #include "lane.h"
+#include "notify.h"
 #include "set_up_error.h"
 #include "steering.h"
 #include "tun.h"
@@ -60,10 +61,11 @@ class Arguments {
     return value;
   }
   std::string string(size_t i) const {
-    char text[64] = "";
     size_t length = 0;
-    napi_get_value_string_utf8(env_, values_[i], text, sizeof(text), &length);
-    return std::string(text, length);
+    if (napi_get_value_string_utf8(env_, values_[i], nullptr, 0, &length) != napi_ok) return {};
+    std::string text(length, '\0');
+    napi_get_value_string_utf8(env_, values_[i], text.data(), length + 1, &length);
+    return text;
   }
 
  private:
@@ -217,6 +219,11 @@ napi_value SteerTunQueues(napi_env env, napi_callback_info info) {
 napi_value UdpReceiveOverflow(napi_env env, napi_callback_info info) {
   const Arguments<1> arguments(env, info);
   return integer(env, udpReceiveOverflow(arguments.integer(0)));
+}
+
+napi_value Notify(napi_env env, napi_callback_info info) {
+  const Arguments<2> arguments(env, info);
+  return hotResult(env, notify(arguments.string(0), arguments.string(1)));
 }
 
 // -------------------------------------------------------------------------------------------------------- lanes
@@ -423,6 +430,7 @@ napi_value init(napi_env env, napi_value exports) {
       {"steerUdpSockets", SteerUdpSockets},
       {"steerTunQueues", SteerTunQueues},
       {"udpReceiveOverflow", UdpReceiveOverflow},
+      {"notify", Notify},
       {"attachLane", AttachLane},
       {"detachLane", DetachLane},
       {"setEndpoints", SetEndpoints},

@@ -146,6 +146,14 @@ export interface NativeAddon {
   /** Gives up on a send that was refused; its frames are lost with EAGAIN. 0. */
   udpAbandon(lane: LaneHandle): number;
 
+  // Control: never throws, main thread only.
+
+  /**
+   * Sends one datagram to a Unix socket: `/path`, or `@name` in the abstract namespace. May wait for up to a second. 0, or
+   * -errno.
+   */
+  notify(path: string, text: string): number;
+
   // For tests and benches.
 
   /** RFC 1071 checksum (complemented) of `length` bytes at `offset`. @throws RangeError */

@@ -281,7 +281,7 @@ export async function createForwarder(options: ForwarderOptions): Promise<Forwar
 }
 
 async function mtuOfUnderlay(address: string): Promise<number> {
-  const underlay = await findUnderlay({ address });
+  const underlay = await findUnderlay({ iface: [address] });
   const mtuBytes = Math.min(underlay.mtuBytes - ENCAPSULATION_BYTES, MAX_MTU_BYTES);
   if (mtuBytes >= MIN_MTU_BYTES) return mtuBytes;
   throw new SelvageError(

@@ -16,6 +16,7 @@ const PROGRAMS = {
   'g++-aarch64-linux-gnu': ['aarch64-linux-gnu-g++'],
   iperf3: ['iperf3'],
   iproute2: ['ip', 'bridge'],
+  iptables: ['iptables-nft'],
   'iputils-ping': ['ping'],
   nftables: ['nft'],
   openssl: ['openssl'],
