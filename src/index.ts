@@ -22,3 +22,38 @@ export {
 } from './workers/forwarder.js';
 export { DEFAULT_PORT, type ForwarderOptions } from './workers/forwarder_options.js';
 export type { ForwarderStats, LaneStats, PeerStats } from './workers/forwarder_stats.js';
+export {
+  type AgentRoute,
+  type AgentStatus,
+  agentRoutesOf,
+  type LeaseStatus,
+  type NetworkStatus,
+  type SourceStatus,
+  statusOf,
+  type StoreStatus,
+} from './agent/agent_status.js';
+export type {
+  AgentView,
+  FirewallView,
+  NetworkView,
+  SourceView,
+  SubnetFileView,
+  UnderlayView,
+} from './agent/agent_view.js';
+export {
+  CONTROL_DIRECTORY,
+  listControlSockets,
+  readAgentRoutes,
+  readStatus,
+} from './agent/control_client.js';
+export { ControlServer, type ControlServerOptions, type HealthAddress } from './agent/control_server.js';
+export {
+  type Health,
+  healthOf,
+  type HealthReason,
+  type Readiness,
+  readinessOf,
+  type Reason,
+  type ReasonCode,
+} from './agent/health.js';
+export { type MetricDefinition, METRICS } from './agent/metric_table.js';

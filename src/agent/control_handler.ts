@@ -1,0 +1,87 @@
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+
+import { messageOf } from '../errors.js';
+import { agentRoutesOf, statusOf } from './agent_status.js';
+import type { AgentView } from './agent_view.js';
+import { healthOf, readinessOf } from './health.js';
+import type { AgentMetrics } from './metrics.js';
+
+/** What one path answers. */
+interface Answer {
+  readonly code: number;
+  readonly type: string;
+  readonly body: string;
+}
+
+type Page = (view: AgentView, metrics: AgentMetrics) => Answer | Promise<Answer>;
+
+/** Paths for probes and scrapers; they tell nothing about other hosts but their addresses and counts. */
+export const PROBE_PAGES: Readonly<Record<string, Page>> = {
+  // Degraded is 200: a liveness probe must not end a forwarder because etcd is away.
+  '/healthz': (view) => {
+    const health = healthOf(view);
+    return json(health.status === 'failing' ? 503 : 200, health);
+  },
+  '/readyz': (view) => {
+    const readiness = readinessOf(view);
+    return json(readiness.ready ? 200 : 503, readiness);
+  },
+  '/metrics': async (view, metrics) => ({
+    code: 200,
+    type: metrics.contentType,
+    body: await metrics.render(view),
+  }),
+};
+
+/** The paths of the control socket: those of probes, and what `selvage status` and `selvage routes` read. */
+export const CONTROL_PAGES: Readonly<Record<string, Page>> = {
+  ...PROBE_PAGES,
+  '/status': (view) => json(200, statusOf(view)),
+  '/routes': (view) => json(200, agentRoutesOf(view)),
+};
+
+/** Answers GET and HEAD for the given pages, 404 for other paths and 405 for other methods; 500 when a page throws. */
+export function handlerOf(
+  pages: Readonly<Record<string, Page>>,
+  view: () => AgentView,
+  metrics: AgentMetrics,
+): RequestListener {
+  return (request, response) => {
+    answer(request, pages, view, metrics)
+      .catch((error: unknown) => json(500, { error: messageOf(error) }))
+      .then(({ code, type, body }) => send(response, code, type, body))
+      .catch(() => response.destroy());
+  };
+}
+
+async function answer(
+  request: IncomingMessage,
+  pages: Readonly<Record<string, Page>>,
+  view: () => AgentView,
+  metrics: AgentMetrics,
+): Promise<Answer> {
+  const path = request.url?.split('?', 1)[0] ?? '';
+  const page = Object.hasOwn(pages, path) ? pages[path] : undefined;
+  if (page === undefined) {
+    return json(404, { error: `there is no ${path}; there are ${Object.keys(pages).join(', ')}` });
+  }
+  if (request.method !== 'GET' && request.method !== 'HEAD') {
+    return json(405, { error: `${path} is for GET and HEAD` });
+  }
+  return await page(view(), metrics);
+}
+
+/** For HEAD, Node leaves out the body by itself. */
+function send(response: ServerResponse, code: number, type: string, body: string): void {
+  response.writeHead(code, {
+    'content-type': type,
+    'content-length': Buffer.byteLength(body),
+    'cache-control': 'no-store',
+    ...(code === 405 ? { allow: 'GET, HEAD' } : {}),
+  });
+  response.end(body);
+}
+
+function json(code: number, value: unknown): Answer {
+  return { code, type: 'application/json; charset=utf-8', body: `${JSON.stringify(value)}\n` };
+}

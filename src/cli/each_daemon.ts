@@ -1,0 +1,45 @@
+import { CONTROL_DIRECTORY, listControlSockets, SelvageError } from '../index.js';
+import { ExitCode } from './exit_code.js';
+
+/** What `selvage status` and `selvage routes` were asked. */
+export interface ShowOptions {
+  /** Control socket of one daemon; all in {@link CONTROL_DIRECTORY} without it. */
+  readonly socket?: string | undefined;
+  /** One JSON document a line for each daemon, in place of a table. */
+  readonly json: boolean;
+}
+
+/**
+ * Shows one thing about one daemon or about each. With several, those that answer are shown, and the failures after them.
+ *
+ * @param show prints what the daemon behind a socket says, and returns the exit code that it deserves
+ * @param directory where the sockets are
+ * @returns the highest of the exit codes
+ * @throws SelvageError when there is no daemon, or the one asked for, or each of them, does not answer
+ */
+export async function showEachDaemon(
+  { socket }: ShowOptions,
+  show: (socketPath: string, several: boolean) => Promise<number>,
+  directory = CONTROL_DIRECTORY,
+): Promise<number> {
+  const sockets = socket === undefined ? await listControlSockets(directory) : [socket];
+  if (sockets.length === 0) {
+    throw new SelvageError(
+      'ERR_NO_DAEMON',
+      `no selvage runs here (no socket in ${directory}); start it with 'selvage run', or name its socket with --socket`,
+    );
+  }
+  let exitCode: number = ExitCode.ok;
+  const failures: SelvageError[] = [];
+  for (const path of sockets) {
+    try {
+      exitCode = Math.max(exitCode, await show(path, sockets.length > 1));
+    } catch (error) {
+      if (!(error instanceof SelvageError)) throw error;
+      failures.push(error);
+    }
+  }
+  const [first] = failures;
+  if (first === undefined) return exitCode;
+  throw new SelvageError(first.code, failures.map(({ message }) => message).join('; '), { cause: first });
+}
