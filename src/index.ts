@@ -3,8 +3,29 @@
  */
 export { DROP_REASONS, DropReason, type DropReasonName } from './encap/drop_reason.js';
 export { SelvageError } from './errors.js';
+export { listFirewalls, removeFirewall } from './host/firewall.js';
 export { findUnderlay, type Underlay, type UnderlayChoice } from './host/underlay.js';
+export type { EtcdStoreOptions } from './lease/etcd/etcd_options.js';
+export { openEtcdStore } from './lease/etcd/etcd_store.js';
 export { FileSource } from './lease/file_source.js';
+export type { Lease, LeaseSubnets, LeaseValue } from './lease/lease.js';
+export {
+  type LeaseRecord,
+  listLeases,
+  type ListLeasesOptions,
+  MOST_TIMED_LEASES,
+  showLease,
+} from './lease/lease_admin.js';
+export {
+  type Release,
+  releaseLease,
+  type ReleaseOptions,
+  type Reservation,
+  reserveLease,
+  type ReserveOptions,
+} from './lease/lease_reservation.js';
+export type { LeaseStore, StoreEntry, StoreEvent, StoreListing, WatchListener } from './lease/lease_store.js';
+export { nearName } from './lease/near_name.js';
 export type { Peer, RouteChange, RouteListener, RouteSnapshot, RouteSource } from './lease/route_source.js';
 export type { Route } from './routing/route_set.js';
 export type { CountersSnapshot, DirectionCounters, DropCounts, PeerCounters } from './workers/counters.js';
