@@ -15,7 +15,8 @@ import {
 } from '../index.js';
 import { ExitCode } from './exit_code.js';
 import { type Logger, openLog } from './log.js';
-import type { RunSettings } from './run_options.js';
+import { usageError } from './option_table.js';
+import type { RunSettings } from './run_settings.js';
 
 /**
  * The daemon: forwards until SIGINT, SIGTERM or SIGHUP.
@@ -33,7 +34,8 @@ export async function run(settings: RunSettings): Promise<number> {
   });
   let following: RouteListener | undefined;
   const early: RouteChange[] = []; // edits that arrive while the forwarder is being made
-  const source = new FileSource(settings.routesFile);
+  if (settings.source.kind !== 'file') throw usageError('--routes FILE is required');
+  const source = new FileSource(settings.source.path);
   try {
     const first = await source.open({
       onChanges: (changes) =>
