@@ -1,26 +1,12 @@
 import { isIP, isIPv4, isIPv6 } from 'node:net';
 
-import type { ForwarderOptions } from '../index.js';
+import { CONTROL_DIRECTORY, type ForwarderOptions, type UnderlayChoice } from '../index.js';
 import { ETCD_OPTIONS, type EtcdSettings, etcdSettings } from './etcd_options.js';
 import { choiceOption, type CliValues, integerOption, usageError } from './option_table.js';
-import {
-  CONTROL_DIRECTORY,
-  LOG_FORMATS,
-  LOG_LEVELS,
-  NO_CONTROL_SOCKET,
-  SOURCE_CHECKS,
-} from './run_options.js';
+import { LOG_FORMATS, LOG_LEVELS, NO_CONTROL_SOCKET, SOURCE_CHECKS } from './run_options.js';
 
 const SECONDS_A_DAY = 86_400;
 const MAX_INT32 = 2 ** 31 - 1;
-
-/** Where the interface and address of the underlay come from; the first that says something. */
-export interface UnderlaySettings {
-  readonly iface?: readonly string[];
-  readonly ifaceRegex?: readonly string[];
-  readonly ifaceCanReach?: string;
-  readonly publicIp?: string;
-}
 
 /** Where routes come from: a file, or leases in etcd of which one is to be held. */
 export type SourceSettings =
@@ -37,7 +23,7 @@ export interface RunSettings {
   readonly source: SourceSettings;
   readonly publicIp?: string;
   readonly publicIpv6?: string;
-  readonly underlay: UnderlaySettings;
+  readonly underlay: UnderlayChoice;
   /** `port` only if the user named one; otherwise the source or the default tells it. */
   readonly forwarder: Omit<ForwarderOptions, 'network' | 'subnet' | 'address'>;
   /** Undefined when none is to be written. */
@@ -125,7 +111,7 @@ function sourceSettings(values: CliValues): SourceSettings {
   );
 }
 
-function underlaySettings(values: CliValues, publicIp: string | undefined): UnderlaySettings {
+function underlaySettings(values: CliValues, publicIp: string | undefined): UnderlayChoice {
   const iface = values.texts('iface');
   const ifaceRegex = values.texts('iface-regex');
   const ifaceCanReach = ipv4Option(values, 'iface-can-reach');
