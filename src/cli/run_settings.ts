@@ -3,13 +3,7 @@ import { isIP, isIPv4, isIPv6 } from 'node:net';
 import type { ForwarderOptions, UnderlayChoice } from '../index.js';
 import { ETCD_OPTIONS, type EtcdSettings, etcdSettings } from './etcd_options.js';
 import { choiceOption, type CliValues, integerOption, usageError } from './option_table.js';
-import {
-  CONTROL_DIRECTORY,
-  LOG_FORMATS,
-  LOG_LEVELS,
-  NO_CONTROL_SOCKET,
-  SOURCE_CHECKS,
-} from './run_options.js';
+import { LOG_FORMATS, LOG_LEVELS, NO_CONTROL_SOCKET, SOURCE_CHECKS } from './run_options.js';
 
 const SECONDS_A_DAY = 86_400;
 const MAX_INT32 = 2 ** 31 - 1;
