@@ -1,3 +1,4 @@
+import { CONTROL_DIRECTORY } from '../index.js';
 import { ETCD_OPTIONS } from './etcd_options.js';
 import type { CliOption } from './option_table.js';
 
