@@ -64,7 +64,8 @@ export function runSettings(values: CliValues): RunSettings {
     ...(byDefault || values.isGiven('subnet-file') ? { subnetFile: values.text('subnet-file')! } : {}),
     ipMasq: values.isOn('ip-masq'),
     fullyRandom: !values.isOn('ip-masq-fully-random-disable'),
-    forwardRules: (byDefault || values.isGiven('iptables-forward-rules')) && values.isOn('iptables-forward-rules'),
+    forwardRules:
+      (byDefault || values.isGiven('iptables-forward-rules')) && values.isOn('iptables-forward-rules'),
     blackholeRoute: values.isOn('ip-blackhole-route'),
     resyncSeconds: integerOption(values, 'iptables-resync', 0, SECONDS_A_DAY)!,
     ...(health === undefined ? {} : { health }),
