@@ -1,7 +1,7 @@
 import { type Client, Code, ConnectError, createClient } from '@connectrpc/connect';
 import { createGrpcTransport, Http2SessionManager } from '@connectrpc/connect-node';
 
-import { BackOff } from './back_off.js';
+import { BackOff } from '../back_off.js';
 import { connectSocket } from './connect_socket.js';
 import { Auth, KV, Lease, Watch } from './gen/rpc_pb.js';
 import type { TlsFiles } from './tls_files.js';
@@ -16,6 +16,8 @@ const PING_INTERVAL_MILLIS = 6_000;
 const PING_TIMEOUT_MILLIS = 3_000;
 /** A connection without streams is given back: between renewals, a day apart, only that of the watch stays. */
 const IDLE_MILLIS = 30_000;
+/** How long a server that failed is put aside: the bounds of flanneld's own watch loop. */
+const ASIDE = { firstMillis: 100, mostMillis: 5_000, random: Math.random };
 /** Most bytes of one message, for a list of 65,536 leases and more: they have some 10 MiB. */
 const MAX_MESSAGE_BYTES = 256 * 1024 * 1024;
 
@@ -35,7 +37,7 @@ export class Endpoint {
   lastFault = '';
   readonly #calls: Http2SessionManager;
   readonly #watches: Http2SessionManager;
-  readonly #backOff = new BackOff();
+  readonly #backOff = new BackOff(ASIDE);
   /** On the clock of performance.now(): not to be tried before. */
   #asideUntil = 0;
 
@@ -66,7 +68,7 @@ export class Endpoint {
   failed(fault: string): void {
     this.lastFault = fault;
     // Calls that fail together are one failure.
-    if (this.waitMillis === 0) this.#asideUntil = performance.now() + this.#backOff.fail();
+    if (this.waitMillis === 0) this.#asideUntil = performance.now() + this.#backOff.next();
   }
 
   /** Gives up the connection of calls, as one that no longer answers; the next call makes a new one. */
