@@ -33,6 +33,7 @@ export class Endpoint {
   readonly watch: Client<typeof Watch>;
   /** What was wrong when it was last tried; '' while it works. */
   lastFault = '';
+  #everWorked = false;
   readonly #calls: Http2SessionManager;
   readonly #watches: Http2SessionManager;
   readonly #backOff = new BackOff();
@@ -57,6 +58,7 @@ export class Endpoint {
 
   /** It answered. */
   worked(): void {
+    this.#everWorked = true;
     this.lastFault = '';
     this.#asideUntil = 0;
     this.#backOff.reset();
@@ -67,6 +69,13 @@ export class Endpoint {
     this.lastFault = fault;
     // Calls that fail together are one failure.
     if (this.waitMillis === 0) this.#asideUntil = performance.now() + this.#backOff.fail();
+  }
+
+  /** What to look at when the server ends the connection; '' once it has worked. */
+  get doubt(): string {
+    if (this.#everWorked) return '';
+    if (this.origin.startsWith('http:')) return ': is it https://, and is the port that of etcd clients?';
+    return ': does it want etcd-certfile and etcd-keyfile, or is it http://?';
   }
 
   /** Gives up the connection of calls, as one that no longer answers; the next call makes a new one. */

@@ -7,7 +7,7 @@ import { Authenticator } from './authenticator.js';
 import { Endpoint } from './endpoint.js';
 import { EndpointPool } from './endpoint_pool.js';
 import type { CheckedEtcdOptions } from './etcd_options.js';
-import { type Fault, faultOf } from './fault.js';
+import { CONNECTION_ENDED, type Fault, faultOf } from './fault.js';
 import { LinkedSignal } from './linked_signal.js';
 
 /** A server without a leader refuses such a call instead of keeping it (etcd v3rpc, metadata key `hasleader`). */
@@ -149,7 +149,7 @@ export class EtcdClient {
     } catch (error) {
       signal.throwIfAborted();
       if (late) endpoint.dropCalls();
-      const fault = late ? noAnswer(millis) : faultOf(error);
+      const fault = late ? noAnswer(millis) : withDoubt(faultOf(error), endpoint);
       if (!open) return { fault, token };
       if (fault.kind === 'server') this.#pool.failed(endpoint, fault.reason);
       throw this.#errorOf(endpoint, fault, error);
@@ -165,7 +165,8 @@ export class EtcdClient {
     progress.maybeDone ||= fault.maybeDone;
     if (fault.kind === 'server' || fault.kind === 'tls') {
       progress.tried.push(endpoint);
-      progress.faults.set(endpoint, fault);
+      // A certificate that was refused may show as an ended connection the next time; it tells less.
+      if (progress.faults.get(endpoint)?.kind !== 'tls') progress.faults.set(endpoint, fault);
       this.#pool.failed(endpoint, fault.reason);
       return;
     }
@@ -205,6 +206,10 @@ export class EtcdClient {
         return new SelvageError('ERR_STORE_UNAVAILABLE', text(fault.reason), { cause });
     }
   }
+}
+
+function withDoubt(fault: Fault, { doubt }: Endpoint): Fault {
+  return fault.reason === CONNECTION_ENDED ? { ...fault, reason: fault.reason + doubt } : fault;
 }
 
 function noAnswer(millis: number): Fault {
