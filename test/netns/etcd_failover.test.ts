@@ -62,7 +62,7 @@ t.test('servers', async (t) => {
     const store = await openStore(t, { endpoints: servers.map(({ endpoint }) => endpoint) });
     const record = await new WatchRecord(t, store, 0n).untilOpen();
     await store.create('which', 'w', 0, FOREVER);
-    const used = (await servers[0]!.get(`${BASE}which`)) === undefined ? servers[1]! : servers[0]!;
+    const used = (await servers[0].get(`${BASE}which`)) === undefined ? servers[1] : servers[0];
     await used.kill();
     t.equal((await record.untilEnd()).code, 'ERR_STORE_UNAVAILABLE');
     await store.list('', FOREVER);

@@ -29,16 +29,17 @@ t.test(
   },
 );
 
-t.test('hosts begin at different servers and stay with one that works', async (t) => {
+t.test('hosts begin at different servers and stay with one that works', (t) => {
   const firsts = [0, 0.34, 0.67, 0.999].map((random) => poolOf(3, random).pick([]).origin);
   t.equal(new Set(firsts).size, 3);
   const pool = poolOf(3);
   const first = pool.pick([]);
   pool.worked(first);
   t.equal(pool.pick([]), first);
+  t.end();
 });
 
-t.test('a server that failed is not picked while others may be tried', async (t) => {
+t.test('a server that failed is not picked while others may be tried', (t) => {
   const pool = poolOf(3);
   const first = pool.pick([]);
   pool.failed(first, 'gone');
@@ -47,9 +48,10 @@ t.test('a server that failed is not picked while others may be tried', async (t)
   pool.worked(second);
   t.equal(pool.pick([]), second, 'also by calls that come later');
   t.equal(first.lastFault, 'gone');
+  t.end();
 });
 
-t.test('a call tries every server before any again', async (t) => {
+t.test('a call tries every server before any again', (t) => {
   const pool = poolOf(4);
   const tried: Endpoint[] = [];
   for (let i = 0; i < 4; i++) {
@@ -59,11 +61,13 @@ t.test('a call tries every server before any again', async (t) => {
   }
   t.equal(new Set(tried).size, 4);
   t.ok(tried.includes(pool.pick(tried)));
+  t.end();
 });
 
-t.test('every lease id has a text of its own, and none has none', async (t) => {
+t.test('every lease id has a text of its own, and none has none', (t) => {
   t.equal(grantText(0n), '');
   t.equal(leaseIdOf(''), 0n);
   t.equal(grantText(0x694d8c5b2f0a1b03n), '694d8c5b2f0a1b03', 'as etcdctl writes it');
   fc.assert(fc.property(fc.bigInt(-(2n ** 63n), 2n ** 63n - 1n), (id) => leaseIdOf(grantText(id)) === id));
+  t.end();
 });

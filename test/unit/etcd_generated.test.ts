@@ -6,7 +6,7 @@ import t from 'tap';
 
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
 
-t.test('the generated code is what its script makes of the proto files', async (t) => {
+t.test('the generated code is what its script makes of the proto files', (t) => {
   const fresh = t.testdir();
   const kept = `${ROOT}/src/lease/etcd/gen`;
   execFileSync(`${ROOT}/scripts/generate-etcd.sh`, [fresh], { stdio: ['ignore', 'ignore', 'pipe'] });
@@ -15,4 +15,5 @@ t.test('the generated code is what its script makes of the proto files', async (
     const [made, committed] = [fresh, kept].map((folder) => readFileSync(`${folder}/${name}`, 'utf8'));
     t.equal(committed, made, `${name}: npm run generate`);
   }
+  t.end();
 });

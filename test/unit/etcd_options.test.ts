@@ -12,7 +12,7 @@ function endpointsOf(...endpoints: string[]): readonly string[] {
   return checkEtcdOptions({ endpoints }).endpoints;
 }
 
-t.test('endpoints are brought to one spelling, without repetition', async (t) => {
+t.test('endpoints are brought to one spelling, without repetition', (t) => {
   t.strictSame(
     endpointsOf(
       '192.0.2.1:2379',
@@ -27,9 +27,10 @@ t.test('endpoints are brought to one spelling, without repetition', async (t) =>
     'https://etcd:2379',
     'https://etcd:443',
   ]);
+  t.end();
 });
 
-t.test('keys lie below the prefix as Go joins it', async (t) => {
+t.test('keys lie below the prefix as Go joins it', (t) => {
   const cases: readonly (readonly [string | undefined, string])[] = [
     [undefined, '/coreos.com/network/'],
     ['/coreos.com/network', '/coreos.com/network/'],
@@ -43,6 +44,7 @@ t.test('keys lie below the prefix as Go joins it', async (t) => {
     const options = { endpoints: [ENDPOINT], ...(prefix === undefined ? {} : { prefix }) };
     t.equal(checkEtcdOptions(options).keyBase, base, String(prefix));
   }
+  t.end();
 });
 
 t.test('a mistake is an ERR_OPTION that names the flag', async (t) => {

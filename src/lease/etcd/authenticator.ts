@@ -55,7 +55,7 @@ export class Authenticator {
 
   async #authenticate(credentials: Credentials, endpoint: Endpoint, options: CallOptions): Promise<void> {
     const { username: name, password } = credentials;
-    this.#token = await endpoint.auth.authenticate({ name, password }, options).then(
+    this.#token = await endpoint.calls.auth.authenticate({ name, password }, options).then(
       ({ token }) => token,
       (error: unknown) => {
         // As etcd's own client: credentials for a server that asks for none do no harm.
