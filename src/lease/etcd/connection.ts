@@ -1,8 +1,9 @@
 import { type Client, Code, ConnectError, createClient } from '@connectrpc/connect';
-import { createGrpcTransport, Http2SessionManager } from '@connectrpc/connect-node';
+import { createGrpcTransport } from '@connectrpc/connect-node';
 
 import { connectSocket } from './connect_socket.js';
 import { Auth, KV, Lease, Watch } from './gen/rpc_pb.js';
+import { SessionManager } from './session_manager.js';
 import type { TlsFiles } from './tls_files.js';
 
 /**
@@ -24,7 +25,7 @@ export class Connection {
   readonly lease: Client<typeof Lease>;
   readonly auth: Client<typeof Auth>;
   readonly watch: Client<typeof Watch>;
-  readonly #manager: Http2SessionManager;
+  readonly #manager: SessionManager;
 
   /** @param origin e.g. `http://127.0.0.1:2379` */
   constructor(origin: string, tls: TlsFiles) {
@@ -33,7 +34,7 @@ export class Connection {
       pingTimeoutMs: PING_TIMEOUT_MILLIS,
       idleConnectionTimeoutMs: IDLE_MILLIS,
     };
-    this.#manager = new Http2SessionManager(origin, pings, {
+    this.#manager = new SessionManager(origin, pings, {
       createConnection: (authority: URL) => connectSocket(authority, tls),
     });
     const transport = createGrpcTransport({
