@@ -18,7 +18,7 @@ function poolOf(count: number, random = 0): EndpointPool {
 
 t.test(
   'waits grow to five seconds, are spread over all of that, and begin anew after a success',
-  async (t) => {
+  (t) => {
     const longest = new BackOff(() => 1);
     const waits = Array.from({ length: 9 }, () => longest.fail());
     t.strictSame(waits, [100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
@@ -26,6 +26,7 @@ t.test(
     t.equal(longest.fail(), 100);
     const shortest = new BackOff(() => 0);
     t.strictSame([shortest.fail(), shortest.fail()], [0, 0]);
+    t.end();
   },
 );
 
