@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import t from 'tap';
 
-import { BackOff } from '../../src/lease/etcd/back_off.js';
 import { Endpoint } from '../../src/lease/etcd/endpoint.js';
 import { EndpointPool } from '../../src/lease/etcd/endpoint_pool.js';
 import { grantText, leaseIdOf } from '../../src/lease/etcd/key_space.js';
@@ -15,17 +14,6 @@ function poolOf(count: number, random = 0): EndpointPool {
     () => random,
   );
 }
-
-t.test('waits grow to five seconds, are spread over all of that, and begin anew after a success', (t) => {
-  const longest = new BackOff(() => 1);
-  const waits = Array.from({ length: 9 }, () => longest.fail());
-  t.strictSame(waits, [100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
-  longest.reset();
-  t.equal(longest.fail(), 100);
-  const shortest = new BackOff(() => 0);
-  t.strictSame([shortest.fail(), shortest.fail()], [0, 0]);
-  t.end();
-});
 
 t.test('hosts begin at different servers and stay with one that works', (t) => {
   const firsts = [0, 0.34, 0.67, 0.999].map((random) => poolOf(3, random).pick([]).origin);
