@@ -57,10 +57,6 @@ function logLeaseEvent(event: LeaseEvent, log: Logger): void {
       return log.warn(event.reason);
     case 'skipped':
       return log.warn({ key: event.key }, `lease not routed to: ${event.reason}`);
-    case 'adopted':
-      return log.warn(leaseFields(event.lease), `the lease was changed and is still ours: ${event.reason}`);
-    case 'warning':
-      return log.warn(event.reason);
   }
 }
 

@@ -155,7 +155,7 @@ t.test('reservations and the commands of operators', async (t) => {
 
     const list = await network.selvage(['lease', 'list']);
     t.equal(list.code, 0, list.stderr);
-    t.match(list.stdout, /^10\.1\.2\.0\/24 +192\.168\.100\.2 +udp +23 h 5\d min$/m);
+    t.match(list.stdout, /^10\.1\.2\.0\/24 +192\.168\.100\.2 +udp +23 h$/m);
     t.match(list.stdout, /^10\.1\.33\.0\/24 +192\.168\.100\.1 +udp +reserved$/m);
 
     const show = await network.selvage(['lease', 'show', '192.168.100.2', '--json']);
@@ -172,7 +172,7 @@ t.test('reservations and the commands of operators', async (t) => {
     const reserve = await network.selvage(['lease', 'reserve', '10.1.2.0/24']);
     t.match(reserve.stdout, /10\.1\.2\.0\/24 is reserved for 192\.168\.100\.2/);
     t.equal((await network.lease('10.1.2.0/24')).lease, '', 'the key has no time limit');
-    await says(second, /still ours: an operator reserved it/, from);
+    await says(second, /stays ours: an operator reserved it/, from);
     t.match(await second.status(), { source: { lease: { reserved: true } } }, 'its daemon knows');
 
     const refused = await network.selvage([
@@ -193,7 +193,7 @@ t.test('reservations and the commands of operators', async (t) => {
     t.match(release.stdout, /no reservation any more/);
     const timed = await network.lease('10.1.2.0/24');
     t.ok((await network.remainingSeconds(timed)) > DAY_SECONDS - 300, 'it has a day again');
-    await says(second, /still ours: an operator ended its reservation/, from);
+    await says(second, /stays ours: an operator ended its reservation/, from);
     t.match(await second.status(), { source: { lease: { reserved: false } } });
 
     const inUse = await network.selvage(['lease', 'release', '10.1.2.0/24']);
