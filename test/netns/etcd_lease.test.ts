@@ -12,6 +12,7 @@ import { join } from 'node:path';
 
 import t, { type Test } from 'tap';
 
+import type { AgentStatus } from '../../src/index.js';
 import { CheckedLoad } from './checked_load.js';
 import { hasDevice } from './cli_checks.js';
 import {
@@ -346,6 +347,8 @@ t.test('clock jumps', async (t) => {
       { health: { status: 'ok' }, source: { renewals: 0, disconnects: 0, relists: 0 } },
       jump,
     );
+    const left = (Date.parse(expiryOf(await daemon.status())) - Date.now()) / 1000 - hours * 3600;
+    t.ok(left > DAY_SECONDS - 300 && left <= DAY_SECONDS, `${jump}: its end is told by the new clock`);
     t.strictSame(await network.lease(OURS), lease, `${jump}: its lease is untouched`);
     t.equal((await nextHops(daemon))['10.1.2.0/24'], '192.168.100.2', `${jump}: and so are its routes`);
   }
@@ -413,6 +416,10 @@ async function revisionOf(daemon: SelvageDaemon): Promise<number> {
 
 async function framesTo(daemon: SelvageDaemon, publicIp: string): Promise<number> {
   return (await daemon.stats()).peers.find(({ address }) => address === publicIp)?.framesOut ?? 0;
+}
+
+function expiryOf({ source }: AgentStatus): string {
+  return (source as { lease: { expiresAt: string } }).lease.expiresAt;
 }
 
 /** Sets the clock of a process with {@link fakeClock} off by so much, e.g. `+25h`. */
