@@ -56,7 +56,8 @@ export class BenchLab {
   /** Makes the network with so many leases. */
   async seed(leases: number): Promise<void> {
     await this.etcd.put(`${this.place(leases).prefix}/config`, NETWORK_CONFIG);
-    await this.startAtEtcd(leases, { work: 'seed', leases }).told('seeded');
+    const { publicIp } = this.lab.host(JOINING_HOST);
+    await this.startAtEtcd(leases, { work: 'seed', leases, publicIp }).told('seeded');
   }
 
   /** Starts the program that joins the network with so many leases. */

@@ -5,14 +5,16 @@
 import { type EtcdStore, openEtcdStore, type StoreEntry } from '../../src/index.js';
 import { Churn } from './churn.js';
 import { monotonicMillis } from './clock.js';
-import { keyOf, LEASE_SECONDS, valueOf } from './made_leases.js';
+import { JOINING_KEY, keyOf, LEASE_SECONDS, valueOf } from './made_leases.js';
 import { type EtcdInput, inputOf, tell } from './messages.js';
 
 /** Requests at once while seeding. */
 const SEEDERS = 32;
 const { signal } = new AbortController();
 
-async function seed(store: EtcdStore, leases: number): Promise<void> {
+async function seed(store: EtcdStore, leases: number, publicIp: string): Promise<void> {
+  const joining = JSON.stringify({ PublicIP: publicIp, PublicIPv6: null });
+  await store.create(JOINING_KEY, joining, LEASE_SECONDS, signal);
   let next = 0;
   const seeder = async (): Promise<void> => {
     while (next < leases) {
@@ -44,7 +46,7 @@ function isSeeded({ key }: StoreEntry): boolean {
 
 const input = inputOf<EtcdInput>();
 const store = await openEtcdStore({ endpoints: [input.endpoint], prefix: input.prefix });
-if (input.work === 'seed') await seed(store, input.leases);
+if (input.work === 'seed') await seed(store, input.leases, input.publicIp);
 else if (input.work === 'flanneld') await loadAsFlanneld(store);
 else await churn(store, input);
 await store.close();

@@ -7,14 +7,14 @@ import { residentMebibytes } from '../netns/resident_memory.js';
 import { threadTimes } from '../profile/thread_times.js';
 import { monotonicMillis } from './clock.js';
 import { readEtcdCounters } from './etcd_counters.js';
-import { type ChurnCost, type HostInput, inputOf, tell } from './messages.js';
+import { type ChurnCost, type HostInput, type InForce, inputOf, tell } from './messages.js';
 import { RecordingStore } from './recording_store.js';
 
 const input = inputOf<HostInput>();
 
 /** Changes between two signals. */
 class Measurement {
-  readonly inForce: { revision: number; atMillis: number }[] = [];
+  readonly inForce: InForce[] = [];
   readonly #agent: Agent;
   readonly #tables: number;
   readonly #cpuSeconds: number;
@@ -43,12 +43,12 @@ async function main(): Promise<void> {
   const before = await readEtcdCounters(input.endpoint);
   const startedAtMillis = monotonicMillis();
   const etcd = await openEtcdStore({ endpoints: [input.endpoint], prefix: input.prefix });
-  const store = new RecordingStore(etcd, (revision) => {
+  const store = new RecordingStore(etcd, (revision, arrivedAtMillis) => {
     const { inForce } = measurement ?? {};
     if (inForce === undefined) return;
-    void agent
-      .settled()
-      .then(() => inForce.push({ revision: Number(revision), atMillis: monotonicMillis() }));
+    void agent.settled().then(() => {
+      inForce.push({ revision: Number(revision), arrivedAtMillis, atMillis: monotonicMillis() });
+    });
   });
   const agent = await createAgent({
     source: { kind: 'store', store, networkName: input.prefix },

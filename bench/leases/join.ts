@@ -85,6 +85,7 @@ function latencies(changes: readonly Change[], { inForce }: ChurnCost): number[]
     .map(({ kind, revision, atMillis }) => {
       const reached = inForce.find((each) => each.revision >= revision);
       if (reached === undefined) throw new Error(`a change (${kind}) did not reach the lanes`);
-      return reached.atMillis - atMillis;
+      // On a busy machine the writer may hear of its own change after the host.
+      return reached.atMillis - Math.min(atMillis, reached.arrivedAtMillis);
     });
 }

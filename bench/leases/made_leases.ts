@@ -4,6 +4,9 @@ export const LEASE_SECONDS = 86_400;
 /** Subnets with a lease at the start are counted from 0; those from here on are for leases made later. */
 export const FIRST_FREE = 16_384;
 
+/** Lease of the host that joins. */
+export const JOINING_KEY = 'subnets/10.127.0.0-24';
+
 /** Key of the lease with number `n`, 0..32,767. */
 export function keyOf(n: number): string {
   return `subnets/10.${128 + (n >> 8)}.${n & 255}.0-24`;

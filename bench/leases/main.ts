@@ -81,7 +81,7 @@ function report(figures: LeaseFigures, lanes: number, rounds: number): string[] 
     '',
     `Medians of ${rounds} round${rounds === 1 ? '' : 's'}, ${lanes} lanes. A fourth of the changes each: a new lease, another public IP, a lease that goes,`,
     'and a renewal that changes nothing, which is left out of the times. A change counts from when etcd first told anybody,',
-    'by the answer to the write or by a watch in another process.',
+    'by the answer to the write or by a watch, here or in another process. With a new lease there would be a second list.',
     ...promiseTable(figures, SIZES.at(-1)!),
   ];
 }

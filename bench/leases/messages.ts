@@ -46,8 +46,18 @@ export interface ChurnCost {
   readonly cpuSeconds: number;
   readonly tables: number;
   readonly residentMebibytes: number;
-  /** Everything up to the revision was in force in every lane at `atMillis` of {@link monotonicMillis}; ascending. */
-  readonly inForce: readonly { readonly revision: number; readonly atMillis: number }[];
+  /** Ascending. */
+  readonly inForce: readonly InForce[];
+}
+
+/** A step of the routes; times on {@link monotonicMillis}. */
+export interface InForce {
+  /** Everything up to here is part of it. */
+  readonly revision: number;
+  /** When the host's watch had it. */
+  readonly arrivedAtMillis: number;
+  /** When every lane had it. */
+  readonly atMillis: number;
 }
 
 export type HostMessage = LoadFigures | MeasuringMessage | ChurnCost;
@@ -55,7 +65,12 @@ export type HostMessage = LoadFigures | MeasuringMessage | ChurnCost;
 /** For `etcd_program.ts`. */
 export type EtcdInput = NetworkPlace &
   (
-    | { readonly work: 'seed'; readonly leases: number }
+    | {
+        readonly work: 'seed';
+        readonly leases: number;
+        /** Of the host that will join: it gets a lease beside the others, as after an earlier run. */
+        readonly publicIp: string;
+      }
     /** What flanneld asks for when it loads: all keys, then the time to live of each, one after the other. */
     | { readonly work: 'flanneld' }
     | {

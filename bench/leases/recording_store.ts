@@ -1,4 +1,5 @@
 import type { LeaseStore, StoreEntry, StoreListing, WatchListener } from '../../src/index.js';
+import { monotonicMillis } from './clock.js';
 
 /** How long a list took. */
 export interface ListTime {
@@ -12,10 +13,10 @@ export class RecordingStore implements LeaseStore {
   /** Of all leases. */
   readonly lists: ListTime[] = [];
   readonly #store: LeaseStore;
-  readonly #onDelivered: (revision: bigint) => void;
+  readonly #onDelivered: (revision: bigint, arrivedAtMillis: number) => void;
 
-  /** @param onDelivered the agent has been told everything up to a revision */
-  constructor(store: LeaseStore, onDelivered: (revision: bigint) => void) {
+  /** @param onDelivered the agent has taken everything up to a revision, which arrived at that time */
+  constructor(store: LeaseStore, onDelivered: (revision: bigint, arrivedAtMillis: number) => void) {
     this.#store = store;
     this.#onDelivered = onDelivered;
   }
@@ -37,8 +38,9 @@ export class RecordingStore implements LeaseStore {
     const recording: WatchListener = {
       onOpen: () => listener.onOpen(),
       onBatch: (events, revision) => {
+        const arrivedAtMillis = monotonicMillis();
         listener.onBatch(events, revision);
-        this.#onDelivered(revision);
+        this.#onDelivered(revision, arrivedAtMillis);
       },
     };
     return this.#store.watch(prefix, after, recording, signal);
