@@ -69,7 +69,7 @@ export class BenchLab {
   }
 
   startAtEtcd(leases: number, work: EtcdWork): LabProgram<EtcdMessage> {
-    const input = { ...this.place(leases), ...work } as EtcdInput;
+    const input: EtcdInput = { ...this.place(leases), ...work };
     return new LabProgram(this.lab.controlPlane.namespace, 'etcd_program', input);
   }
 

@@ -13,6 +13,7 @@ export const FIGURES = {
   'change-p50': { unit: 'ms', title: 'a change, from etcd to every lane, median' },
   'change-p99': { unit: 'ms', title: '  99th percentile' },
   'change-max': { unit: 'ms', title: '  longest' },
+  'change-inside-p99': { unit: 'ms', title: "  of it behind the host's watch, 99th percentile" },
   'change-cpu': { unit: 's', title: '  CPU of the main thread for 1,000 changes' },
   'change-tables': { unit: '', title: '  tables built for a change' },
   memory: { unit: 'MiB', title: 'resident memory afterwards' },

@@ -59,6 +59,17 @@ async function main(): Promise<void> {
   await agent.start();
   const totalMillis = monotonicMillis() - startedAtMillis;
   const after = await readEtcdCounters(input.endpoint);
+  // Before the bench is told: its signals would end a program that does not expect them.
+  process.on('SIGUSR2', () => {
+    if (measurement === undefined) {
+      measurement = new Measurement(agent);
+      tell({ kind: 'measuring' });
+    } else {
+      tell(measurement.result());
+      measurement = undefined;
+    }
+  });
+  process.once('SIGTERM', () => void agent.close().then(() => store.close()));
   const [list] = store.lists;
   tell({
     kind: 'loaded',
@@ -70,16 +81,6 @@ async function main(): Promise<void> {
     requests: after.requests - before.requests,
     sentBytes: after.sentBytes - before.sentBytes,
   });
-  process.on('SIGUSR2', () => {
-    if (measurement === undefined) {
-      measurement = new Measurement(agent);
-      tell({ kind: 'measuring' });
-    } else {
-      tell(measurement.result());
-      measurement = undefined;
-    }
-  });
-  process.once('SIGTERM', () => void agent.close().then(() => store.close()));
 }
 
 function generationOf(agent: Agent): number {
