@@ -4,12 +4,12 @@ import type { BenchLab } from './bench_lab.js';
 import { type LeaseFigures, percentile } from './figures.js';
 import type { LabProgram } from './lab_program.js';
 import { FIRST_FREE } from './made_leases.js';
-import type { Change, ChurnCost, HostMessage, InForce } from './messages.js';
+import { type Change, CHANGES, type ChurnCost, type HostMessage, type InForce } from './messages.js';
 
 export interface JoinOptions {
   readonly leases: number;
   readonly lanes: number;
-  /** Each its own, from 0. */
+  /** Each its own, 0..99. */
   readonly round: number;
   readonly churnSeconds: number;
 }
@@ -61,7 +61,7 @@ async function measureChurn(
     work: 'churn',
     changes,
     perSecond: CHANGES_PER_SECOND,
-    firstFree: FIRST_FREE + round * changes,
+    firstFree: FIRST_FREE + round * Math.ceil(changes / CHANGES.length),
   } as const;
   const churned = await bench.startAtEtcd(leases, work).told('churned');
   await sleep(SETTLE_MILLIS);
