@@ -1,6 +1,6 @@
 // npm run docs: writes what can be read out of the code into the documentation.
 //
-//   node scripts/docs.mjs           rewrites docs/counters.md, and the option table of README.md
+//   node scripts/docs.mjs           rewrites docs/counters.md, docs/metrics.md, and the option table of README.md
 //   node scripts/docs.mjs --check   writes nothing; ends with 1 and says which file is stale
 //
 // Drop reasons come from the library, options from the daemon, fields of stats() from the types and their doc comments.
@@ -13,7 +13,7 @@ import ts from 'typescript';
 
 import { environmentNames } from '../dist/src/cli/option_table.js';
 import { RUN_OPTIONS } from '../dist/src/cli/run_options.js';
-import { DROP_REASONS } from '../dist/src/index.js';
+import { DROP_REASONS, METRICS } from '../dist/src/index.js';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 
@@ -78,7 +78,7 @@ const SYMPTOMS = [
   [
     'a pod gets "Destination Net Unreachable" from the `.0` address of its own subnet',
     'outbound `noRoute`',
-    'No peer in the routes file covers the destination.',
+    'No lease, or no peer in the routes file, covers the destination: `selvage lease list`, `selvage routes`.',
   ],
   [
     'a pod gets "Destination Host Unreachable" from there',
@@ -88,7 +88,7 @@ const SYMPTOMS = [
   [
     'nothing arrives; the sender counts `framesSent`',
     'inbound `unknownPeer` at the receiver',
-    'The outer source is not the `publicIp` of any peer: NAT on the way, or a host with several addresses sends from another one (`--iface`).',
+    'The outer source is not the public IP of any lease or peer: NAT on the way, or a host with several addresses sends from another one (`--iface`).',
   ],
   [
     'nothing arrives and the receiver counts nothing',
@@ -98,7 +98,7 @@ const SYMPTOMS = [
   [
     'one pod is heard, another on the same host is not',
     'inbound `spoofedSource`, `notLocal`',
-    "The two hosts' routes files disagree about who owns a subnet; or the sender masquerades pod traffic, so that its source lies outside its subnet.",
+    'The two hosts disagree about who owns a subnet (their routes files, or one of them is cut off from etcd); or the sender masquerades pod traffic, so that its source lies outside its subnet.',
   ],
   [
     'ping works, TCP stalls',
@@ -311,7 +311,7 @@ function countersPage() {
 
 <!-- Written by scripts/docs.mjs out of the code: change it there, then run npm run docs. -->
 
-What \`forwarder.stats()\` returns and what \`selvage run\` logs: at SIGUSR2, every \`--stats-interval\` seconds, and when it stops.
+What \`forwarder.stats()\` returns and what \`selvage run\` logs and \`selvage status --json\` has under \`forwarder\`: at SIGUSR2, every \`--stats-interval\` seconds, and when it stops.
 
 - *Frames* are wire-sized: a superframe of 44 segments counts 44. *Rows* are what one decision was made on: a frame or a superframe.
 - *Bytes* are those of the rows: a superframe's headers count once, though each of its segments carries them on the wire.
@@ -361,6 +361,28 @@ ${fieldRows(state).join('\n')}
 | field | meaning |
 |---|---|
 ${fieldRows([...group('lanes[]'), ...group('peers[]')]).join('\n')}
+`;
+}
+
+function metricsPage() {
+  const rows = METRICS.map(({ name, type, labels, help }) => {
+    const cells = [`\`${name}\``, type, labels.map((label) => `\`${label}\``).join(', '), help];
+    return `| ${cells.join(' | ')} |`;
+  });
+  return `# Metrics
+
+<!-- Written by scripts/docs.mjs out of the code: change it there, then run npm run docs. -->
+
+\`/metrics\` in the text format of Prometheus, on \`--healthz-ip\` and \`--healthz-port\` and on the control socket.
+
+- Totals begin at 0 with the forwarder: at a start, and when the host moved to another subnet.
+- What cannot be told is left out rather than 0: the data path's while there is no forwarder, the store's with a routes file.
+- Frames are wire-sized, as in [counters.md](counters.md), where the reasons are explained.
+- Beside these there are prom-client's own of the process and of Node: \`process_...\`, \`nodejs_...\`.
+
+| metric | type | labels | meaning |
+|---|---|---|---|
+${rows.join('\n')}
 `;
 }
 
@@ -415,6 +437,7 @@ const read = (path) => {
 };
 const pages = [
   ['docs/counters.md', countersPage],
+  ['docs/metrics.md', metricsPage],
   ['README.md', readmePage],
 ];
 for (const [path, make] of pages) {

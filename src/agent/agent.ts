@@ -9,7 +9,8 @@ import { findUnderlay, type Underlay } from '../host/underlay.js';
 import { FileSource } from '../lease/file_source.js';
 import type { LeaseSubnets } from '../lease/lease.js';
 import type { LeaseEvent } from '../lease/lease_event.js';
-import { LeaseSource, type LeaseSourceListener } from '../lease/lease_source.js';
+import { LeaseSource } from '../lease/lease_source.js';
+import type { LeaseSourceListener } from '../lease/lease_source_options.js';
 import type { RouteChange, RouteSnapshot } from '../lease/route_source.js';
 import { VERSION } from '../version.js';
 import { createForwarder, type Forwarder } from '../workers/forwarder.js';
@@ -344,12 +345,13 @@ async function openSource(
   if (source.kind === 'file') return { kind: 'file', source: new FileSource(source.path) };
   const host = await readHostIdentity(stateDirectory);
   if (host.warning !== undefined) warnings.push(host.warning);
-  const previous = await previousSubnets(options.subnetFile);
+  const previous = await previousSubnets(options.subnetFile, warnings);
   const { renewMarginSeconds, exitOnLeaseLoss } = source;
   const leases = new LeaseSource({
     store: source.store,
     publicIp: publicIpOf(options, underlay),
     host: { id: host.id, name: host.name },
+    networkKey: source.networkName,
     snapshotFile: join(stateDirectory, routesSnapshotName(source.networkName)),
     ...(publicIpv6 === undefined ? {} : { publicIpv6 }),
     ...(previous === undefined ? {} : { previous }),
@@ -360,8 +362,17 @@ async function openSource(
 }
 
 /** The subnets that the subnet file of an earlier run, or of flanneld, names. */
-async function previousSubnets(subnetFile: string | undefined): Promise<LeaseSubnets | undefined> {
-  const file = subnetFile === undefined ? undefined : await readSubnetFile(subnetFile);
-  if (file?.subnet === undefined) return undefined;
-  return { ipv4: file.subnet, ...(file.ipv6Subnet === undefined ? {} : { ipv6: file.ipv6Subnet }) };
+async function previousSubnets(
+  subnetFile: string | undefined,
+  warnings: string[],
+): Promise<LeaseSubnets | undefined> {
+  if (subnetFile === undefined) return undefined;
+  try {
+    const { subnet, ipv6Subnet } = await readSubnetFile(subnetFile);
+    if (subnet === undefined) return undefined;
+    return { ipv4: subnet, ...(ipv6Subnet === undefined ? {} : { ipv6: ipv6Subnet }) };
+  } catch (error) {
+    warnings.push(`the previous subnet is not known: ${messageOf(error)}`);
+    return undefined;
+  }
 }

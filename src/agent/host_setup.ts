@@ -1,7 +1,7 @@
 import { messageOf } from '../errors.js';
-import { BlackholeRoute } from '../host/blackhole_route.js';
+import { BlackholeRoute, removeBlackholeRoute } from '../host/blackhole_route.js';
 import { Firewall } from '../host/firewall.js';
-import { writeSubnetFile } from '../host/subnet_file.js';
+import { readSubnetFile, writeSubnetFile } from '../host/subnet_file.js';
 import type { RouteSnapshot } from '../lease/route_source.js';
 import type { AgentFirewall } from './agent_options.js';
 
@@ -105,6 +105,7 @@ export class HostSetup {
     const { blackholeRoute, resyncSeconds, onWarning } = this.#options;
     if (!blackholeRoute) return;
     const subnets = [place.subnet, place.ipv6Subnet].filter((subnet) => subnet !== undefined);
+    await this.#removeFormerBlackhole(subnets);
     if (this.#blackhole !== undefined) return await this.#blackhole.update(subnets);
     this.#blackhole = await BlackholeRoute.open({
       subnets,
@@ -112,6 +113,19 @@ export class HostSetup {
       onRepair: (reason) => onWarning(`the blackhole route was put back: ${reason}`),
       onError: (error) => onWarning(`the blackhole route could not be checked: ${error.message}`),
     });
+  }
+
+  /** What an earlier run left for another subnet would swallow the frames for the subnet's new owner. */
+  async #removeFormerBlackhole(subnets: readonly string[]): Promise<void> {
+    const { subnetFile } = this.#options;
+    if (subnetFile === undefined) return;
+    const former = await readSubnetFile(subnetFile).catch(() => ({
+      subnet: undefined,
+      ipv6Subnet: undefined,
+    }));
+    for (const subnet of [former.subnet, former.ipv6Subnet]) {
+      if (subnet !== undefined && !subnets.includes(subnet)) await removeBlackholeRoute(subnet);
+    }
   }
 
   async #applySubnetFile(place: Place, mtuBytes: number): Promise<void> {

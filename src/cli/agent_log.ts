@@ -51,6 +51,10 @@ function logLeaseEvent(event: LeaseEvent, log: Logger): void {
       return log.warn(`the store is away, the routes stay: ${event.connection.reason}`);
     case 'relisted':
       return log.info({ leases: event.leases }, `leases listed anew: ${event.reason}`);
+    case 'adopted':
+      return log.info(leaseFields(event.lease), `the lease was changed and stays ours: ${event.reason}`);
+    case 'warning':
+      return log.warn(event.reason);
     case 'skipped':
       return log.warn({ key: event.key }, `lease not routed to: ${event.reason}`);
   }

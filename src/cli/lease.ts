@@ -11,7 +11,14 @@ import {
 import { type Command, ENVIRONMENT_HELP, HELP_OPTION, JSON_OPTION, out } from './command.js';
 import { ETCD_OPTIONS, etcdSettings } from './etcd_options.js';
 import { ExitCode } from './exit_code.js';
-import { leaseJson, leaseTable, releaseText, reservationText } from './lease_text.js';
+import {
+  leaseJson,
+  leaseTable,
+  releaseJson,
+  releaseText,
+  reservationJson,
+  reservationText,
+} from './lease_text.js';
 import type { CliOption, CliValues } from './option_table.js';
 
 const PUBLIC_IP_OPTION: CliOption = {
@@ -117,6 +124,10 @@ async function withStore(
 
 async function list(store: LeaseStore, values: CliValues, signal: AbortSignal): Promise<number> {
   const records = await listLeases(store, { times: values.isOn('ttl') || 'auto' }, signal);
+  if (records.length === 0) {
+    // A wrong prefix looks just like this.
+    process.stderr.write(`${store.name} has no lease below ${values.text('etcd-prefix')}\n`);
+  }
   return print(records, values.isOn('json'));
 }
 
@@ -132,7 +143,11 @@ async function reserve(store: LeaseStore, values: CliValues, signal: AbortSignal
     { subnet: values.positionals[0]!, ...(publicIp === undefined ? {} : { publicIp }) },
     signal,
   );
-  out(values.isOn('json') ? `${JSON.stringify(reservation, null, 2)}\n` : reservationText(reservation));
+  out(
+    values.isOn('json')
+      ? `${JSON.stringify(reservationJson(reservation), null, 2)}\n`
+      : reservationText(reservation),
+  );
   return ExitCode.ok;
 }
 
@@ -142,6 +157,6 @@ async function release(store: LeaseStore, values: CliValues, signal: AbortSignal
     { subnet: values.positionals[0]!, force: values.isOn('force') },
     signal,
   );
-  out(values.isOn('json') ? `${JSON.stringify(released, null, 2)}\n` : releaseText(released));
+  out(values.isOn('json') ? `${JSON.stringify(releaseJson(released), null, 2)}\n` : releaseText(released));
   return ExitCode.ok;
 }

@@ -1,4 +1,6 @@
-import type { LeaseRecord, Release, Reservation } from '../index.js';
+import type { Lease, LeaseRecord, Release, Reservation } from '../index.js';
+import { formatSpan } from './figures.js';
+import { textTable } from './text_table.js';
 
 /** One lease as `--json` prints it; the names are stable. */
 export interface LeaseJson {
@@ -31,13 +33,28 @@ export function leaseJson({ key, lease, problem, remainingSeconds }: LeaseRecord
   };
 }
 
+/** What `lease reserve --json` prints. */
+export function reservationJson({ how, lease, others }: Reservation): object {
+  return { how, ...leaseJson(recordOf(lease)), others: others.map((other) => leaseJson(recordOf(other))) };
+}
+
+/** What `lease release --json` prints: the entry as it was. */
+export function releaseJson({ how, key, lease }: Release): object {
+  return { how, ...leaseJson({ key, lease, problem: undefined, remainingSeconds: undefined }) };
+}
+
+function recordOf(lease: Lease): LeaseRecord {
+  return { key: lease.key, lease, problem: undefined, remainingSeconds: undefined };
+}
+
 /** A table for people: one line for each lease, malformed entries below it. */
 export function leaseTable(records: readonly LeaseRecord[]): string {
   const rows = records.flatMap((record) =>
     record.lease === undefined ? [] : [leaseRow(record, record.lease)],
   );
   const problems = records.filter(({ lease }) => lease === undefined);
-  const table = rows.length === 0 ? 'no leases\n' : formatTable([HEAD, ...rows]);
+  const table =
+    rows.length === 0 ? 'there are no leases\n' : `${textTable([HEAD, ...rows], HEAD.length).join('\n')}\n`;
   if (problems.length === 0) return table;
   const lines = problems.map(({ key, problem }) => `  ${printable(key)}: ${printable(problem ?? '')}\n`);
   return `${table}\nmalformed, and not routed to ('selvage lease release KEY --force' removes one):\n${lines.join('')}`;
@@ -45,39 +62,19 @@ export function leaseTable(records: readonly LeaseRecord[]): string {
 
 const HEAD = ['SUBNET', 'PUBLIC IP', 'BACKEND', 'TIME LEFT'];
 
-function leaseRow({ remainingSeconds }: LeaseRecord, lease: NonNullable<LeaseRecord['lease']>): string[] {
+function leaseRow({ remainingSeconds }: LeaseRecord, lease: Lease): string[] {
   const { ipv4, ipv6 } = lease.subnets;
   return [
     ipv6 === undefined ? ipv4 : `${ipv4} ${ipv6}`,
     lease.value.publicIp,
     printable(lease.value.backendType || 'udp'),
-    lease.reserved ? 'reserved' : remainingSeconds === undefined ? '?' : formatSeconds(remainingSeconds),
+    lease.reserved ? 'reserved' : remainingSeconds === undefined ? '?' : formatSpan(remainingSeconds),
   ];
 }
 
 /** A key or value may hold anything: escape sequences must not reach the terminal. */
 function printable(text: string): string {
   return text.replace(/[^\x20-\x7e]/g, (char) => `\\u{${char.codePointAt(0)!.toString(16)}}`);
-}
-
-function formatTable(rows: readonly (readonly string[])[]): string {
-  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
-  const line = (row: readonly string[]): string =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column]!))
-      .join('  ')
-      .trimEnd();
-  return rows.map((row) => `${line(row)}\n`).join('');
-}
-
-/** The two largest units: `23 h 12 min`, `40 s`. */
-export function formatSeconds(seconds: number): string {
-  const whole = Math.floor(seconds);
-  if (whole <= 0) return 'ended';
-  const hours = Math.floor(whole / 3600);
-  const minutes = Math.floor(whole / 60) % 60;
-  if (hours > 0) return `${hours} h ${minutes} min`;
-  return minutes > 0 ? `${minutes} min ${whole % 60} s` : `${whole} s`;
 }
 
 /** What `lease reserve` did, and what follows. */

@@ -6,7 +6,8 @@ try {
   const { main } = await import('./commands.js');
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
-  const usage = (error as { code?: unknown }).code === 'ERR_USAGE';
+  const { code } = error as { code?: unknown };
+  const usage = code === 'ERR_USAGE' || code === 'ERR_OPTION';
   const message = error instanceof Error ? error.message : String(error);
   process.stderr.write(
     `selvage: ${message.split('\n').join(' ')}${usage ? " (see 'selvage --help')" : ''}\n`,

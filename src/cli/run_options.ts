@@ -1,10 +1,10 @@
+import { CONTROL_DIRECTORY } from '../index.js';
 import { ETCD_OPTIONS } from './etcd_options.js';
 import type { CliOption } from './option_table.js';
 
 export const LOG_LEVELS = ['error', 'warn', 'info', 'debug'] as const;
 export const LOG_FORMATS = ['auto', 'json', 'pretty'] as const;
 export const SOURCE_CHECKS = ['strict', 'peer', 'off'] as const;
-export const CONTROL_DIRECTORY = '/run/selvage';
 /** Word for no control socket. */
 export const NO_CONTROL_SOCKET = 'none';
 

@@ -1,15 +1,9 @@
 import { isIP, isIPv4, isIPv6 } from 'node:net';
 
-import type { ForwarderOptions, UnderlayChoice } from '../index.js';
+import { CONTROL_DIRECTORY, type ForwarderOptions, type UnderlayChoice } from '../index.js';
 import { ETCD_OPTIONS, type EtcdSettings, etcdSettings } from './etcd_options.js';
 import { choiceOption, type CliValues, integerOption, usageError } from './option_table.js';
-import {
-  CONTROL_DIRECTORY,
-  LOG_FORMATS,
-  LOG_LEVELS,
-  NO_CONTROL_SOCKET,
-  SOURCE_CHECKS,
-} from './run_options.js';
+import { LOG_FORMATS, LOG_LEVELS, NO_CONTROL_SOCKET, SOURCE_CHECKS } from './run_options.js';
 
 const SECONDS_A_DAY = 86_400;
 const MAX_INT32 = 2 ** 31 - 1;
@@ -37,8 +31,6 @@ export interface RunSettings {
   readonly ipMasq: boolean;
   readonly fullyRandom: boolean;
   readonly forwardRules: boolean;
-  /** Whether the user asked for it, so that failing to is no detail. */
-  readonly forwardRulesExplicit: boolean;
   readonly blackholeRoute: boolean;
   /** 0: set up once. */
   readonly resyncSeconds: number;
@@ -63,7 +55,6 @@ export function runSettings(values: CliValues): RunSettings {
   const publicIpv6 = ipv6Option(values, 'public-ipv6');
   const health = healthSettings(values);
   const controlSocket = controlSocketPath(values);
-  const forwardRulesExplicit = values.isGiven('iptables-forward-rules');
   return {
     source,
     ...(publicIp === undefined ? {} : { publicIp }),
@@ -73,8 +64,8 @@ export function runSettings(values: CliValues): RunSettings {
     ...(byDefault || values.isGiven('subnet-file') ? { subnetFile: values.text('subnet-file')! } : {}),
     ipMasq: values.isOn('ip-masq'),
     fullyRandom: !values.isOn('ip-masq-fully-random-disable'),
-    forwardRules: (byDefault || forwardRulesExplicit) && values.isOn('iptables-forward-rules'),
-    forwardRulesExplicit,
+    forwardRules:
+      (byDefault || values.isGiven('iptables-forward-rules')) && values.isOn('iptables-forward-rules'),
     blackholeRoute: values.isOn('ip-blackhole-route'),
     resyncSeconds: integerOption(values, 'iptables-resync', 0, SECONDS_A_DAY)!,
     ...(health === undefined ? {} : { health }),

@@ -1,4 +1,4 @@
-import { messageOf, SelvageError } from '../errors.js';
+import { SelvageError } from '../errors.js';
 import {
   type Acquired,
   type HeldConfig,
@@ -20,8 +20,8 @@ export interface LeaseHolderListener {
   onMoved(from: OwnLease): void;
   /** A host that writes no presence wrote our lease. */
   onDuplicate(): void;
-  /** The holder has ended by itself and holds nothing. */
-  onEnd(error: SelvageError): void;
+  /** The holder has ended by itself and holds nothing: ERR_LEASE_LOST, or something impossible. */
+  onEnd(error: unknown): void;
 }
 
 export interface LeaseHolderOptions {
@@ -304,10 +304,6 @@ export class LeaseHolder {
   #end(error: unknown): void {
     if (this.#closing.signal.aborted) return;
     this.#lease = undefined;
-    const reason =
-      error instanceof SelvageError
-        ? error
-        : new SelvageError('ERR_INTERNAL', `internal error: ${messageOf(error)}`, { cause: error });
-    this.#options.listener.onEnd(reason);
+    this.#options.listener.onEnd(error);
   }
 }

@@ -13,6 +13,7 @@
 import { messageOf, SelvageError } from '../errors.js';
 import { overlapsIpv6Prefix, parseIpv6Prefix } from '../ipv6_prefix.js';
 import { isUnicastIpv4, overlaps, parseIpv4, parsePrefix } from '../prefix.js';
+import { LEASE_TTL_SECONDS } from './acquire_lease.js';
 import type { Lease, LeaseSubnets } from './lease.js';
 import { isNamed, listEntries, notFound, toRecord } from './lease_admin.js';
 import { CONFIG_KEY, formatLeaseKey, parseLeaseKey } from './lease_key.js';
@@ -21,8 +22,6 @@ import { formatLeaseValue } from './lease_value.js';
 import { type NetworkConfig, parseNetworkConfig } from './network_config.js';
 import { formatSubnet, isInPool, type SubnetPool } from './subnet_pool.js';
 
-/** What flanneld gives a lease, and what a released reservation has left. */
-const LEASE_TTL_SECONDS = 86_400;
 /** Reads and writes of one entry before giving up: a host writes its lease once a day. */
 const ATTEMPTS = 5;
 

@@ -1,57 +1,28 @@
 import { messageOf, SelvageError } from '../errors.js';
-import { formatPrefix, isUnicastIpv4, parseIpv4 } from '../prefix.js';
-import { formatIpv6Prefix } from '../ipv6_prefix.js';
+import { formatPrefix } from '../prefix.js';
+import { formatIpv6, formatIpv6Prefix, parseIpv6 } from '../ipv6_prefix.js';
 import { type Acquired, type HeldConfig, LeaseAcquirer, LEASE_TTL_SECONDS } from './acquire_lease.js';
-import { type HostIdentity, HostPresence } from './host_presence.js';
+import { HostPresence } from './host_presence.js';
 import type { Lease, LeaseSubnets } from './lease.js';
 import type { LeaseEvent, LeaseSourceState } from './lease_event.js';
 import { LeaseHolder } from './lease_holder.js';
-import type { LeaseStore, StoreEntry } from './lease_store.js';
+import type { StoreEntry } from './lease_store.js';
+import {
+  checkLeaseSourceOptions,
+  type LeaseSourceListener,
+  type LeaseSourceOptions,
+  RENEW_MARGIN_SECONDS,
+  RESYNC_SECONDS,
+} from './lease_source_options.js';
 import { LeaseSync } from './lease_sync.js';
 import { formatLeaseValue } from './lease_value.js';
 import type { NetworkConfig } from './network_config.js';
 import type { PeerView } from './peer_table.js';
 import { readLease } from './read_lease.js';
-import type { Peer, RouteChange, RouteListener, RouteSnapshot, RouteSource } from './route_source.js';
+import type { Peer, RouteChange, RouteSnapshot, RouteSource } from './route_source.js';
 import { RoutesSnapshotFile, type SavedRoutes } from './routes_snapshot_file.js';
 import { ConnectionRecord, ToldOnce } from './store_connection.js';
 
-/** What a {@link LeaseSource} tells. Must not throw. */
-export interface LeaseSourceListener extends RouteListener {
-  /** May be called before `open` has resolved. {@link LeaseSource.state} already is as the event says. */
-  onLeaseEvent(event: LeaseEvent): void;
-  /** The source has ended by itself (ERR_LEASE_LOST, ERR_BACKEND_TYPE); it still wants to be closed. */
-  onEnd(error: SelvageError): void;
-}
-
-/** How to make a {@link LeaseSource}. */
-export interface LeaseSourceOptions {
-  /** Not owned: closed by the caller, after the source. */
-  readonly store: LeaseStore;
-  /** IPv4 address at which this host receives datagrams. */
-  readonly publicIp: string;
-  readonly publicIpv6?: string;
-  /** What this host had before, as far as the caller knows (subnet.env). */
-  readonly previous?: LeaseSubnets;
-  /** How long before its end the lease is renewed, 1..86,340. Default 3,600, as flanneld. */
-  readonly renewMarginSeconds?: number;
-  /** End with ERR_LEASE_LOST when the lease is lost, as flanneld does, instead of getting it again. Default false. */
-  readonly exitOnLeaseLoss?: boolean;
-  readonly host: HostIdentity;
-  /** Where the routes are kept for the next start; nothing is kept without it. */
-  readonly snapshotFile?: string;
-  /** Names the network in that file, e.g. etcd's prefix. Default: the store's name. */
-  readonly networkKey?: string;
-  /** Between full lists for certainty, at least 1; give or take a quarter. Default 1,800. */
-  readonly resyncSeconds?: number;
-  /** 0 inclusive to 1 exclusive. Default Math.random. */
-  readonly random?: () => number;
-}
-
-const RENEW_MARGIN_SECONDS = 3_600;
-/** One minute of the lease must remain for the renewal that follows another at once. flanneld: 1439 minutes. */
-const MOST_RENEW_MARGIN_SECONDS = LEASE_TTL_SECONDS - 60;
-const RESYNC_SECONDS = 1_800;
 /** After these the next start should know. */
 const OF_OWN_LEASE: ReadonlySet<LeaseEvent['kind']> = new Set(['renewed', 'regained', 'moved', 'adopted']);
 const FLANNELD = 'a host that writes no presence, such as flanneld';
@@ -95,14 +66,14 @@ export class LeaseSource implements RouteSource {
 
   /** @throws SelvageError ERR_OPTION for a public IP that is none, or a number out of range */
   constructor(options: LeaseSourceOptions) {
-    checkOptions(options);
+    checkLeaseSourceOptions(options);
     this.#options = options;
     this.#random = options.random ?? Math.random;
     const { store, publicIp, publicIpv6, host, snapshotFile } = options;
     const random = this.#random;
     const value = formatLeaseValue({
       publicIp,
-      ...(publicIpv6 === undefined ? {} : { publicIpv6 }),
+      ...(publicIpv6 === undefined ? {} : { publicIpv6: formatIpv6(parseIpv6(publicIpv6)) }),
       backendType: '',
     });
     const tell = (event: LeaseEvent): void => this.#tell(event);
@@ -150,7 +121,7 @@ export class LeaseSource implements RouteSource {
           this.#silentDuplicate = true;
           tell({ kind: 'duplicatePublicIp', publicIp, other: FLANNELD });
         },
-        onEnd: (error) => this.#listener?.onEnd(error),
+        onEnd: (error) => this.#end(error),
       },
     });
     this.#file =
@@ -380,26 +351,6 @@ function snapshotOf(
   const snapshot = { network: formatPrefix(network), subnet: own.ipv4, port, peers };
   if (ipv6 === undefined || own.ipv6 === undefined) return snapshot;
   return { ...snapshot, ipv6Network: formatIpv6Prefix(ipv6.network), ipv6Subnet: own.ipv6 };
-}
-
-function checkOptions({ publicIp, renewMarginSeconds, resyncSeconds }: LeaseSourceOptions): void {
-  const fail = (option: string, what: string): never => {
-    throw new SelvageError('ERR_OPTION', `${option}: ${what}`);
-  };
-  if (!isUnicastIpv4(parsePublicIp(publicIp))) fail('publicIp', `${publicIp} is not the address of one host`);
-  const margin = renewMarginSeconds ?? RENEW_MARGIN_SECONDS;
-  if (!(margin >= 1 && margin <= MOST_RENEW_MARGIN_SECONDS)) {
-    fail('renewMarginSeconds', `${margin} is not from 1 to ${MOST_RENEW_MARGIN_SECONDS}`);
-  }
-  if (!((resyncSeconds ?? RESYNC_SECONDS) >= 1)) fail('resyncSeconds', `${resyncSeconds} is not at least 1`);
-}
-
-function parsePublicIp(text: string): number {
-  try {
-    return parseIpv4(text);
-  } catch (error) {
-    throw new SelvageError('ERR_OPTION', `publicIp: ${messageOf(error)}`, { cause: error });
-  }
 }
 
 function closedError(how: string): SelvageError {

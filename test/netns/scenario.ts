@@ -104,7 +104,7 @@ export class Scenario {
       );
       writeFileSync(join(directory, `${namespace.label}.txt`), stdout);
     }
-    cpSync(this.lab.directory, directory, { recursive: true });
+    cpSync(this.lab.directory, directory, { recursive: true, filter: (path) => !path.endsWith('.sock') });
     this.#t.comment(`logs, counters and what was recorded: ${directory}`);
   }
 

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 
-/** Forwards TCP connections from a loopback port of its own to another, until told to misbehave. */
+/** Forwards TCP connections from a loopback port of its own to one of 127.0.0.1, until told to misbehave. */
 export class TcpProxy {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
@@ -11,12 +11,15 @@ export class TcpProxy {
     this.#server = server;
   }
 
-  /** @param port on 127.0.0.1, where connections go */
-  static async start(port: number): Promise<TcpProxy> {
+  /**
+   * @param port where connections go
+   * @param address where they come in
+   */
+  static async start(port: number, address = '127.0.0.1'): Promise<TcpProxy> {
     const server = createServer();
     const proxy = new TcpProxy(server);
     server.on('connection', (client) => proxy.#forward(client, port));
-    await once(server.listen(0, '127.0.0.1'), 'listening');
+    await once(server.listen(0, address), 'listening');
     return proxy;
   }
 

@@ -87,7 +87,7 @@ async function connected(port: number): Promise<Socket> {
 
 const OK = view();
 const DEGRADED = storeView({ connection: AWAY });
-const FAILING = view({ forwarder: undefined });
+const FAILING = view({ fatal: 'the device is gone' });
 const NOT_READY = view({ subnetFile: { path: '/run/x', written: false } });
 
 t.test('a probe gets its answer from both listeners: degraded is alive, failing is not', async (t) => {
@@ -96,7 +96,7 @@ t.test('a probe gets its answer from both listeners: degraded is alive, failing 
   const rows: [AgentView, string, number, object][] = [
     [OK, '/healthz', 200, { status: 'ok', reasons: [] }],
     [DEGRADED, '/healthz', 200, { status: 'degraded', reasons: [{ since: '2026-03-01T12:30:00.000Z' }] }],
-    [FAILING, '/healthz', 503, { status: 'failing', reasons: [{ code: 'notForwarding' }] }],
+    [FAILING, '/healthz', 503, { status: 'failing', reasons: [{ code: 'fatal' }] }],
     [OK, '/readyz', 200, { ready: true, reasons: [] }],
     [DEGRADED, '/readyz', 200, { ready: true }],
     [NOT_READY, '/readyz', 503, { ready: false, reasons: [{ code: 'subnetFile' }] }],

@@ -116,16 +116,16 @@ const ROWS: readonly Row[] = [
     reasons: [['routesFile', null]],
   },
   {
-    rule: 'no lease fails',
+    rule: 'without a lease it is degraded: a restart would only wait again',
     view: storeView({ lease: undefined }),
-    status: 'failing',
+    status: 'degraded',
     reasons: [['noLease', null]],
     missing: ['noLease'],
   },
   {
     rule: 'a store that calls itself stale without a snapshot does not stand for a lease',
     view: storeView({ lease: undefined, stale: true }, { snapshot: undefined, forwarder: undefined }),
-    status: 'failing',
+    status: 'degraded',
     reasons: [
       ['noLease', null],
       ['notForwarding', STARTED],
@@ -134,9 +134,9 @@ const ROWS: readonly Row[] = [
     missing: ['noLease', 'notForwarding'],
   },
   {
-    rule: 'before the first snapshot it fails since it was started, and is not ready',
+    rule: 'before the first snapshot it is degraded since it was started, and not ready',
     view: storeView({ lease: undefined, connection: AWAY }, { snapshot: undefined, forwarder: undefined }),
-    status: 'failing',
+    status: 'degraded',
     reasons: [
       ['noLease', null],
       ['notForwarding', STARTED],
@@ -145,9 +145,9 @@ const ROWS: readonly Row[] = [
     missing: ['noLease', 'notForwarding'],
   },
   {
-    rule: 'while it moves to another subnet it fails',
+    rule: 'while it moves to another subnet it is degraded, and not ready',
     view: view({ forwarder: undefined }),
-    status: 'failing',
+    status: 'degraded',
     reasons: [['notForwarding', null]],
     missing: ['notForwarding'],
   },

@@ -2,11 +2,8 @@ import type { Test } from 'tap';
 
 import type { SelvageError } from '../../src/errors.js';
 import type { LeaseEvent } from '../../src/lease/lease_event.js';
-import {
-  LeaseSource,
-  type LeaseSourceListener,
-  type LeaseSourceOptions,
-} from '../../src/lease/lease_source.js';
+import { LeaseSource } from '../../src/lease/lease_source.js';
+import type { LeaseSourceListener, LeaseSourceOptions } from '../../src/lease/lease_source_options.js';
 import type { LeaseStore } from '../../src/lease/lease_store.js';
 import { formatLeaseValue } from '../../src/lease/lease_value.js';
 import type { MemorySpace } from '../../src/lease/memory_space.js';

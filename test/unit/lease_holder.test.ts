@@ -164,9 +164,7 @@ t.test('a reservation that is deleted is made again, with a time limit', async (
 t.test('a lease is renewed when its margin is reached: a write with a new day', async (t) => {
   const { space, host } = await holding(t);
   putLease(space, SUBNET, IP, 3_601);
-  await host.heard('duplicatePublicIp');
   const { revision } = space.get(KEY)!;
-  t.strictSame(host.of('renewed'), [], 'one second is left');
   const { lease } = await host.heard('renewed');
   t.ok(space.get(KEY)!.revision > revision);
   t.ok(space.remainingSeconds(space.get(KEY)!) > DAY_SECONDS - 60);

@@ -40,7 +40,7 @@ t.test('the first snapshot has network, own subnet, port and the others', async 
 t.test('a network with IPv6 has both families in key and snapshot', async (t) => {
   const space = new MemorySpace();
   putConfig(space, '{"Network":"10.1.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:1::/48"}');
-  const host = makeHost(t, space, { publicIp: '192.0.2.1', publicIpv6: '2001:db8::1' });
+  const host = makeHost(t, space, { publicIp: '192.0.2.1', publicIpv6: '2001:DB8:0::1' });
   const first = await host.open();
   t.equal(first.ipv6Network, 'fd00:1::/48');
   const key = `${keyOf(first.subnet)}&${first.ipv6Subnet!.replace('/', '-')}`;
@@ -138,6 +138,17 @@ t.test('a lease of this host that the config no longer allows is given up for on
   await host.open();
   t.equal(space.get(keyOf('10.1.200.0/24')), undefined);
   t.match(host.of('warning'), [{ reason: /removed subnets\/10\.1\.200\.0-24/ }]);
+});
+
+t.test('a reservation that the config does not allow is kept, told, and not used', async (t) => {
+  const space = new MemorySpace();
+  putConfig(space);
+  putLease(space, '10.1.200.0/24', '192.0.2.1', 0);
+  const host = makeHost(t, space, { publicIp: '192.0.2.1' });
+  t.not((await host.open()).subnet, '10.1.200.0/24');
+  t.ok(space.get(keyOf('10.1.200.0/24')));
+  t.match(host.of('warning'), [{ reason: /reservation subnets\/10\.1\.200\.0-24 .* does not fit/ }]);
+  t.strictSame([...host.peers], [], 'frames to it would come back to this host');
 });
 
 t.test('of two leases that overlap and were made at once, the first stays', async (t) => {
@@ -326,6 +337,7 @@ t.test('options out of range are refused', (t) => {
   const rows = [
     { publicIp: '10.1' },
     { publicIp: '224.0.0.1' },
+    { publicIp: '192.0.2.1', publicIpv6: '192.0.2.1' },
     { publicIp: '192.0.2.1', renewMarginSeconds: 0 },
     { publicIp: '192.0.2.1', renewMarginSeconds: 86_341 },
     { publicIp: '192.0.2.1', renewMarginSeconds: NaN },

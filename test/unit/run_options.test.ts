@@ -102,11 +102,11 @@ t.test('without any option it joins the network in the local etcd, as flanneld d
     ipMasq: false,
     fullyRandom: true,
     forwardRules: true,
-    forwardRulesExplicit: false,
     blackholeRoute: false,
     resyncSeconds: 5,
     stateDirectory: '/var/lib/selvage',
     controlSocket: '/run/selvage/flannel0.sock',
+    controlSocketExplicit: false,
     statsIntervalSeconds: 0,
     logLevel: 'info',
     logFormat: 'auto',
@@ -150,7 +150,6 @@ t.test('a command line of flanneld is understood whole', (t) => {
     ipMasq: true,
     fullyRandom: false,
     forwardRules: false,
-    forwardRulesExplicit: true,
     blackholeRoute: true,
     resyncSeconds: 9,
     health: { ip: '::', port: 8471 },
@@ -168,7 +167,6 @@ t.test('with --routes nothing of the host is touched that was not asked for', (t
   t.match(asked, {
     subnetFile: '/run/flannel/subnet.env',
     forwardRules: true,
-    forwardRulesExplicit: true,
   });
   t.equal(
     settings(FILE, { FLANNELD_SUBNET_FILE: '/x' }).subnetFile,

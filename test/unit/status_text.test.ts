@@ -117,7 +117,7 @@ t.test('a daemon that waits for its network has a status as well', (t) => {
     ),
   );
   for (const line of [
-    /^health +failing, not ready$/m,
+    /^health +degraded, not ready$/m,
     /^network +not known yet \(\/coreos\.com\/network\)$/m,
     /^subnet +none yet$/m,
     /^public IP +not known yet$/m,
@@ -201,7 +201,8 @@ t.test('selvage status ends with 0 for a daemon that carries frames, with 1 for 
   const rows: [AgentView, number, RegExp][] = [
     [view(), 0, /^health +ok, ready$/m],
     [storeView({ connection: AWAY }), 0, /^health +degraded, ready$/m],
-    [view({ forwarder: undefined }), 1, /^health +failing, not ready$/m],
+    [view({ forwarder: undefined }), 0, /^health +degraded, not ready$/m],
+    [view({ fatal: 'the device is gone' }), 1, /^health +failing, not ready$/m],
   ];
   for (const [shown, exitCode, line] of rows) {
     const socket = await serve(t, shown);

@@ -30,10 +30,18 @@ export class Authenticator {
    * @returns '' to call without one
    * @throws ConnectError when the server cannot be asked, or refuses
    */
-  async token(endpoint: Endpoint, headers: Headers, timeoutMs: number, signal: AbortSignal): Promise<string> {
+  async token(
+    endpoint: Endpoint,
+    headers: Headers,
+    timeoutMillis: number,
+    signal: AbortSignal,
+  ): Promise<string> {
     if (this.#credentials === undefined || this.#asked) return this.#token;
     // One request for all calls that wait for it, so it has no call's signal.
-    this.#renewal ??= this.#authenticate(this.#credentials, endpoint, { headers, timeoutMs }).finally(() => {
+    this.#renewal ??= this.#authenticate(this.#credentials, endpoint, {
+      headers,
+      timeoutMs: Math.ceil(timeoutMillis), // gRPC has no fractions
+    }).finally(() => {
       this.#renewal = undefined;
     });
     await orAborted(this.#renewal, signal);
@@ -47,7 +55,7 @@ export class Authenticator {
 
   async #authenticate(credentials: Credentials, endpoint: Endpoint, options: CallOptions): Promise<void> {
     const { username: name, password } = credentials;
-    this.#token = await endpoint.auth.authenticate({ name, password }, options).then(
+    this.#token = await endpoint.calls.auth.authenticate({ name, password }, options).then(
       ({ token }) => token,
       (error: unknown) => {
         // As etcd's own client: credentials for a server that asks for none do no harm.

@@ -9,7 +9,7 @@ const CONNECT_MILLIS = 2_000;
 const ADDRESS_MILLIS = 600;
 
 /** `code` of the error of a connection that did not come about in time. */
-export const CONNECT_TIMED_OUT = 'ERR_CONNECT_TIMED_OUT';
+export const CONNECT_TIMED_OUT = 'SELVAGE_CONNECT_TIMED_OUT';
 
 /**
  * Starts a connection for HTTP/2.

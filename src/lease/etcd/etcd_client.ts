@@ -7,7 +7,7 @@ import { Authenticator } from './authenticator.js';
 import { Endpoint } from './endpoint.js';
 import { EndpointPool } from './endpoint_pool.js';
 import type { CheckedEtcdOptions } from './etcd_options.js';
-import { type Fault, faultOf } from './fault.js';
+import { CONNECTION_ENDED, type Fault, faultOf } from './fault.js';
 import { LinkedSignal } from './linked_signal.js';
 
 /** A server without a leader refuses such a call instead of keeping it (etcd v3rpc, metadata key `hasleader`). */
@@ -33,13 +33,22 @@ export interface Answer<T> {
   readonly maybeDoneBefore: boolean;
 }
 
-type Outcome<T> = { readonly value: T } | { readonly fault: Fault; readonly token: string };
+/** A try that failed. */
+interface Failure {
+  readonly fault: Fault;
+  /** What the fault was made of. */
+  readonly cause: unknown;
+  /** The token that was used. */
+  readonly token: string;
+}
+
+type Outcome<T> = { readonly value: T } | Failure;
 
 /** What has become of a call so far. */
 interface Progress {
   readonly deadline: number;
   readonly tried: Endpoint[];
-  readonly faults: Map<Endpoint, Fault>;
+  readonly failures: Map<Endpoint, Failure>;
   maybeDone: boolean;
   renewedToken: boolean;
 }
@@ -91,7 +100,7 @@ export class EtcdClient {
     const progress: Progress = {
       deadline: performance.now() + this.#timeoutMillis,
       tried: [],
-      faults: new Map(),
+      failures: new Map(),
       maybeDone: false,
       renewedToken: false,
     };
@@ -99,7 +108,7 @@ export class EtcdClient {
       const endpoint = await this.#nextEndpoint(progress, signal);
       const outcome = await this.#try(endpoint, attempt, this.#shareOf(progress), signal);
       if ('value' in outcome) return { value: outcome.value, maybeDoneBefore: progress.maybeDone };
-      this.#settle(endpoint, outcome.fault, outcome.token, progress);
+      this.#settle(endpoint, outcome, progress);
     }
   }
 
@@ -109,7 +118,7 @@ export class EtcdClient {
     const { waitMillis } = endpoint;
     const spent = progress.tried.length >= ROUNDS * this.#pool.endpoints.length;
     if (spent || performance.now() + waitMillis >= progress.deadline)
-      throw this.#unreachable(progress.faults);
+      throw this.#unreachable(progress.failures);
     if (waitMillis > 0) await sleep(waitMillis, undefined, { signal });
     return endpoint;
   }
@@ -149,8 +158,9 @@ export class EtcdClient {
     } catch (error) {
       signal.throwIfAborted();
       if (late) endpoint.dropCalls();
-      const fault = late ? noAnswer(millis) : faultOf(error);
-      if (!open) return { fault, token };
+      const fault = late ? noAnswer(millis) : withDoubt(faultOf(error), endpoint);
+      if (!open) return { fault, cause: error, token };
+      if (error instanceof SelvageError) throw error; // of a call inside this one
       if (fault.kind === 'server') this.#pool.failed(endpoint, fault.reason);
       throw this.#errorOf(endpoint, fault, error);
     } finally {
@@ -161,34 +171,35 @@ export class EtcdClient {
   }
 
   /** Decides what a failed try means. @throws SelvageError when another would not help */
-  #settle(endpoint: Endpoint, fault: Fault, token: string, progress: Progress): void {
+  #settle(endpoint: Endpoint, failure: Failure, progress: Progress): void {
+    const { fault, cause, token } = failure;
     progress.maybeDone ||= fault.maybeDone;
     if (fault.kind === 'server' || fault.kind === 'tls') {
       progress.tried.push(endpoint);
-      progress.faults.set(endpoint, fault);
+      // A certificate that was refused may show as an ended connection the next time; it tells less.
+      if (progress.failures.get(endpoint)?.fault.kind !== 'tls') progress.failures.set(endpoint, failure);
       this.#pool.failed(endpoint, fault.reason);
       return;
     }
     const mayRenew = fault.kind === 'token' || fault.kind === 'permission';
     if (!mayRenew || progress.renewedToken || this.#authenticator.username === undefined)
-      throw this.#errorOf(endpoint, fault);
+      throw this.#errorOf(endpoint, fault, cause);
     progress.renewedToken = true;
     this.#authenticator.refused(token);
   }
 
   /** All servers that were tried failed; those of other calls count when there was no time for a try of our own. */
-  #unreachable(faults: ReadonlyMap<Endpoint, Fault>): SelvageError {
+  #unreachable(failures: ReadonlyMap<Endpoint, Failure>): SelvageError {
     const texts = this.#pool.endpoints.map((endpoint) => {
-      return `${endpoint.origin}: ${faults.get(endpoint)?.reason ?? (endpoint.lastFault || 'not tried')}`;
+      return `${endpoint.origin}: ${failures.get(endpoint)?.fault.reason ?? (endpoint.lastFault || 'not tried')}`;
     });
-    const allTls = faults.size > 0 && [...faults.values()].every(({ kind }) => kind === 'tls');
-    return new SelvageError(
-      allTls ? 'ERR_STORE_DENIED' : 'ERR_STORE_UNAVAILABLE',
-      `etcd ${texts.join('; ')}`,
-    );
+    const all = [...failures.values()];
+    const denied = all.length > 0 && all.every(({ fault }) => fault.kind === 'tls');
+    const code = denied ? 'ERR_STORE_DENIED' : 'ERR_STORE_UNAVAILABLE';
+    return new SelvageError(code, `etcd ${texts.join('; ')}`, { cause: all.at(-1)?.cause });
   }
 
-  #errorOf(endpoint: Endpoint, fault: Fault, cause?: unknown): SelvageError {
+  #errorOf(endpoint: Endpoint, fault: Fault, cause: unknown): SelvageError {
     const text = (reason: string): string => `etcd ${endpoint.origin}: ${reason}`;
     const { username } = this.#authenticator;
     switch (fault.kind) {
@@ -207,6 +218,10 @@ export class EtcdClient {
   }
 }
 
+function withDoubt(fault: Fault, { doubt }: Endpoint): Fault {
+  return fault.reason === CONNECTION_ENDED ? { ...fault, reason: fault.reason + doubt } : fault;
+}
+
 function noAnswer(millis: number): Fault {
   return { kind: 'server', reason: `no answer within ${(millis / 1000).toFixed(1)} s`, maybeDone: true };
 }
@@ -218,7 +233,10 @@ function credentialsText(username: string | undefined, fault: Fault): string {
 }
 
 function permissionText(username: string | undefined, keyBase: string): string {
-  const who = username === undefined ? 'the user of the client certificate' : `user "${username}"`;
+  const who =
+    username === undefined
+      ? 'give etcd-username and etcd-password; or the user of the client certificate'
+      : `user "${username}"`;
   const grant = `etcdctl role grant-permission ROLE readwrite --prefix ${keyBase}`;
   return `permission denied: ${who} needs to read and write what is below ${keyBase} (${grant})`;
 }

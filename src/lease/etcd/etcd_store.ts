@@ -84,7 +84,7 @@ export class EtcdStore implements LeaseStore {
 
   async get(key: string, signal: AbortSignal): Promise<StoreEntry | undefined> {
     const { value } = await this.#client.call(
-      ({ kv }, options) => kv.range({ key: this.#keys.encode(key) }, options),
+      ({ calls: { kv } }, options) => kv.range({ key: this.#keys.encode(key) }, options),
       signal,
     );
     return value.kvs.map((kv) => this.#keys.entryOf(kv))[0];
@@ -92,19 +92,27 @@ export class EtcdStore implements LeaseStore {
 
   async list(prefix: string, signal: AbortSignal): Promise<StoreListing> {
     const range = this.#keys.range(prefix);
-    const { value } = await this.#client.call(({ kv }, options) => kv.range(range, options), signal);
+    const { value } = await this.#client.call(
+      ({ calls: { kv } }, options) => kv.range(range, options),
+      signal,
+    );
     return { entries: value.kvs.map((kv) => this.#keys.entryOf(kv)), revision: value.header?.revision ?? 0n };
   }
 
   async watch(prefix: string, after: bigint, listener: WatchListener, signal: AbortSignal): Promise<never> {
     const range = this.#keys.range(prefix);
-    const { value } = await this.#client.call<never>(async ({ watch }, options, opened) => {
-      const responses = watch.watch(watchRequests(range, after, options.signal), options);
-      return await followWatch(responses, this.#keys, listener, async (revision) => {
-        opened();
-        if (revision < after) await this.#checkHistory(after, options.signal);
-        listener.onOpen();
-      });
+    const { value } = await this.#client.call<never>(async (endpoint, options, opened) => {
+      const connection = endpoint.connect();
+      try {
+        const responses = connection.watch.watch(watchRequests(range, after, options.signal), options);
+        return await followWatch(responses, this.#keys, listener, async (revision) => {
+          opened();
+          if (revision < after) await this.#checkHistory(after, options.signal);
+          listener.onOpen();
+        });
+      } finally {
+        connection.close();
+      }
     }, signal);
     return value;
   }
@@ -230,7 +238,7 @@ export class EtcdStore implements LeaseStore {
       failure: [{ request: { case: 'requestRange' as const, value: { key: bytes } } }],
     };
     const { value, maybeDoneBefore } = await this.#client.call(
-      ({ kv }, options) => kv.txn(transaction, options),
+      ({ calls: { kv } }, options) => kv.txn(transaction, options),
       signal,
     );
     const { succeeded, header } = value;

@@ -59,13 +59,16 @@ const CONNECTION_FAULTS: Readonly<Record<string, string>> = {
   ETIMEDOUT: 'no answer to the connection attempt: is a firewall between?',
 };
 
+/** `reason` of a fault: the connection came about, and then ended. */
+export const CONNECTION_ENDED = 'the server ended the connection';
+
 const ENDED_FAULTS: Readonly<Record<string, string>> = {
-  ECONNRESET: 'the server ended the connection',
-  EPIPE: 'the server ended the connection',
-  ERR_HTTP2_SESSION_ERROR: 'the server ended the connection',
+  ECONNRESET: CONNECTION_ENDED,
+  EPIPE: CONNECTION_ENDED,
+  ERR_HTTP2_SESSION_ERROR: CONNECTION_ENDED,
   ERR_HTTP2_STREAM_ERROR: 'the server ended the request',
-  ERR_HTTP2_STREAM_CANCEL: 'the server ended the connection',
-  ERR_HTTP2_GOAWAY_SESSION: 'the server ended the connection',
+  ERR_HTTP2_STREAM_CANCEL: CONNECTION_ENDED,
+  ERR_HTTP2_GOAWAY_SESSION: CONNECTION_ENDED,
   ERR_HTTP2_ERROR:
     'the server does not speak HTTP/2 here: is it https, and is the port that of etcd clients?',
 };
@@ -174,9 +177,10 @@ function faultOfAnswer(error: ConnectError): Fault {
         reason: spaceText(text),
         maybeDone: false,
       };
+    case Code.Canceled: // not by us: the connection went away under the stream
+      return { kind: 'server', reason: CONNECTION_ENDED, maybeDone: true };
     case Code.Unavailable:
     case Code.DeadlineExceeded:
-    case Code.Canceled:
     case Code.Aborted:
     case Code.Internal:
     case Code.Unknown:

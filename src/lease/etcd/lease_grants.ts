@@ -25,17 +25,19 @@ export class LeaseGrants {
   /** @returns the id of a new grant, which we choose: asking again after a lost answer makes no second one */
   async grant(ttlSeconds: number, signal: AbortSignal): Promise<bigint> {
     const id = randomBytes(8).readBigUInt64BE() >> 1n;
-    await this.#client.call(async ({ lease }, options) => {
-      await lease.leaseGrant({ TTL: BigInt(ttlSeconds), ID: id }, options).catch((error: unknown) => {
-        if (!isAnswer(error, Code.FailedPrecondition, 'lease already exists')) throw error;
-      });
+    await this.#client.call(async ({ calls: { lease } }, options) => {
+      await lease
+        .leaseGrant({ TTL: BigInt(Math.ceil(ttlSeconds)), ID: id }, options)
+        .catch((error: unknown) => {
+          if (!isAnswer(error, Code.FailedPrecondition, 'lease already exists')) throw error;
+        });
     }, signal);
     return id;
   }
 
   /** Ends a grant, and with it the keys that it bounds. One that has ended already is no error. */
   async revoke(id: bigint, signal: AbortSignal): Promise<void> {
-    await this.#client.call(async ({ lease }, options) => {
+    await this.#client.call(async ({ calls: { lease } }, options) => {
       await lease.leaseRevoke({ ID: id }, options).catch((error: unknown) => {
         if (!isAnswer(error, Code.NotFound, 'lease not found')) throw error;
       });
@@ -49,7 +51,7 @@ export class LeaseGrants {
   }
 
   async state(id: bigint, signal: AbortSignal): Promise<GrantState> {
-    const { value } = await this.#client.call(({ lease }, options) => {
+    const { value } = await this.#client.call(({ calls: { lease } }, options) => {
       return lease.leaseTimeToLive({ ID: id, keys: true }, options);
     }, signal);
     return { seconds: Number(value.TTL), keys: value.keys };
@@ -57,7 +59,7 @@ export class LeaseGrants {
 
   /** Starts a grant anew. @returns false when there is no such grant */
   async prolong(id: bigint, signal: AbortSignal): Promise<boolean> {
-    const { value } = await this.#client.call(async ({ lease }, options) => {
+    const { value } = await this.#client.call(async ({ calls: { lease } }, options) => {
       for await (const { TTL } of lease.leaseKeepAlive(oneRequest(id, options.signal), options))
         return TTL > 0n;
       throw new ConnectError('the server ended the request', Code.Unavailable);

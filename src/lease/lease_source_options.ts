@@ -1,0 +1,75 @@
+import { messageOf, SelvageError } from '../errors.js';
+import { parseIpv6 } from '../ipv6_prefix.js';
+import { isUnicastIpv4, parseIpv4 } from '../prefix.js';
+import { LEASE_TTL_SECONDS } from './acquire_lease.js';
+import type { HostIdentity } from './host_presence.js';
+import type { LeaseSubnets } from './lease.js';
+import type { LeaseEvent } from './lease_event.js';
+import type { LeaseStore } from './lease_store.js';
+import type { RouteListener } from './route_source.js';
+
+/** What a LeaseSource tells. Must not throw. */
+export interface LeaseSourceListener extends RouteListener {
+  /** May be called before `open` has resolved. `LeaseSource.state` already is as the event says. */
+  onLeaseEvent(event: LeaseEvent): void;
+  /** The source has ended by itself (ERR_LEASE_LOST, ERR_BACKEND_TYPE); it still wants to be closed. */
+  onEnd(error: SelvageError): void;
+}
+
+/** How to make a LeaseSource. */
+export interface LeaseSourceOptions {
+  /** Not owned: closed by the caller, after the source. */
+  readonly store: LeaseStore;
+  /** IPv4 address at which this host receives datagrams. */
+  readonly publicIp: string;
+  /** Told to others beside it; nothing is sent to it. */
+  readonly publicIpv6?: string;
+  /** What this host had before, as far as the caller knows (subnet.env). */
+  readonly previous?: LeaseSubnets;
+  /** How long before its end the lease is renewed, 1..86,340. Default 3,600, as flanneld. */
+  readonly renewMarginSeconds?: number;
+  /** End with ERR_LEASE_LOST when the lease is lost, as flanneld does, instead of getting it again. Default false. */
+  readonly exitOnLeaseLoss?: boolean;
+  readonly host: HostIdentity;
+  /** Where the routes are kept for the next start; nothing is kept without it. */
+  readonly snapshotFile?: string;
+  /** Names the network in that file, e.g. etcd's prefix. Default: the store's name. */
+  readonly networkKey?: string;
+  /** Between full lists for certainty, at least 1; give or take a quarter. Default 1,800. */
+  readonly resyncSeconds?: number;
+  /** 0 inclusive to 1 exclusive. Default Math.random. */
+  readonly random?: () => number;
+}
+
+export const RENEW_MARGIN_SECONDS = 3_600;
+/** As flanneld's 1439 minutes: renewals are at least a minute apart. */
+const MOST_RENEW_MARGIN_SECONDS = LEASE_TTL_SECONDS - 60;
+export const RESYNC_SECONDS = 1_800;
+
+/** @throws SelvageError ERR_OPTION naming the option and its range */
+export function checkLeaseSourceOptions({
+  publicIp,
+  publicIpv6,
+  renewMarginSeconds,
+  resyncSeconds,
+}: LeaseSourceOptions): void {
+  const fail = (option: string, what: string): never => {
+    throw new SelvageError('ERR_OPTION', `${option}: ${what}`);
+  };
+  const address = parseOption('publicIp', () => parseIpv4(publicIp));
+  if (!isUnicastIpv4(address)) fail('publicIp', `${publicIp} is not the address of one host`);
+  if (publicIpv6 !== undefined) parseOption('publicIpv6', () => parseIpv6(publicIpv6));
+  const margin = renewMarginSeconds ?? RENEW_MARGIN_SECONDS;
+  if (!(margin >= 1 && margin <= MOST_RENEW_MARGIN_SECONDS)) {
+    fail('renewMarginSeconds', `${margin} is not from 1 to ${MOST_RENEW_MARGIN_SECONDS}`);
+  }
+  if (!((resyncSeconds ?? RESYNC_SECONDS) >= 1)) fail('resyncSeconds', `${resyncSeconds} is not at least 1`);
+}
+
+function parseOption<T>(option: string, parse: () => T): T {
+  try {
+    return parse();
+  } catch (error) {
+    throw new SelvageError('ERR_OPTION', `${option}: ${messageOf(error)}`, { cause: error });
+  }
+}
