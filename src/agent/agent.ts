@@ -134,6 +134,16 @@ export class Agent extends EventEmitter<AgentEvents> {
   }
 
   /**
+   * Resolves once every lane forwards by all routes that were told with the event `routes`; at once while there is no
+   * forwarder.
+   *
+   * @throws (as rejection) the error of the event `fatal`
+   */
+  async settled(): Promise<void> {
+    await this.#forwarder?.settled();
+  }
+
+  /**
    * Stops forwarding and gives everything back. The lease, the subnet file and the firewall stay, as with flanneld: a daemon
    * that is started again goes on with them.
    */
