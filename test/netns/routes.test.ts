@@ -12,12 +12,10 @@ import { renameSync, rmSync, writeFileSync } from 'node:fs';
 
 import t, { type Test } from 'tap';
 
-import { TEST_SEED } from '../unit/test_seed.js';
-import type { Child } from './child.js';
+import { CheckedLoad } from './checked_load.js';
 import type { Lab, LabPod } from './lab.js';
 import { Scenario } from './scenario.js';
 import { routesOf, type RoutesDocument, type SelvageDaemon } from './selvage.js';
-import { reportOf, startToolUntil } from './tool.js';
 import { until } from './until.js';
 
 type Peers = RoutesDocument['peers'];
@@ -60,7 +58,7 @@ t.test(`${MANY_ROUTES} routes`, async (t) => {
   t.equal((await daemon.stats()).routes.count, MANY_ROUTES, 'are loaded at the start');
   t.ok(await pings(lab.pod(0), lab.pod(1)), 'the one that matters among them works');
 
-  const load = await Load.start(lab);
+  const load = await CheckedLoad.start(lab);
   const from = daemon.log.length;
   const started = performance.now();
   daemon.writeRoutes({ ...many, peers: [...many.peers.slice(0, -2), ...toTwo.peers] });
@@ -72,7 +70,7 @@ t.test(`${MANY_ROUTES} routes`, async (t) => {
 
 /** Rewrites both hosts' files again and again, each time waiting until the lanes forward by the new routes. */
 async function unrelatedEdits(t: Test, { lab }: Scenario, daemons: readonly SelvageDaemon[]): Promise<void> {
-  const load = await Load.start(lab);
+  const load = await CheckedLoad.start(lab);
   for (let edit = 0; edit < EDITS; edit++) {
     const more = edit % 2 === 0 ? unrelated(UNRELATED_ROUTES) : [];
     for (const i of [0, 1]) {
@@ -199,42 +197,6 @@ async function ownSubnet(t: Test, { lab }: Scenario, daemon: SelvageDaemon): Pro
     from,
   );
   t.ok(await pings(lab.pod(0), lab.pod(1)), 'back at the old one, its pods are reached again');
-}
-
-/** A checked UDP load from pod1 to pod2 that goes on until it is asked about. */
-class Load {
-  readonly #sender: Child;
-  readonly #receiver: Child;
-
-  private constructor(sender: Child, receiver: Child) {
-    this.#sender = sender;
-    this.#receiver = receiver;
-  }
-
-  static async start(lab: Lab): Promise<Load> {
-    const [from, to] = [lab.pod(0), lab.pod(1)];
-    const receiver = await startToolUntil('listening', to, 'udp_flows', 'receive', to.address, 7003);
-    const untilStopped = 0;
-    const args = [8, untilStopped, 1400, TEST_SEED];
-    return new Load(
-      await startToolUntil('sending', from, 'udp_flows', 'send', to.address, 7003, ...args),
-      receiver,
-    );
-  }
-
-  async assertWhole(t: Test): Promise<void> {
-    this.#sender.kill('SIGINT');
-    const [{ sent }, got] = await Promise.all([
-      reportOf<{ sent: number }>(this.#sender),
-      reportOf(this.#receiver),
-    ]);
-    t.ok(sent > 1000, `${sent} datagrams were sent meanwhile`);
-    t.match(
-      got,
-      { received: sent, lost: 0, wrong: 0, strange: 0 },
-      `all of them arrived, in order (TEST_SEED=${TEST_SEED})`,
-    );
-  }
 }
 
 /** The file of host `index` with a route to host `other` alone. */
