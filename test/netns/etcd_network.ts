@@ -1,5 +1,5 @@
 import type { AgentStatus } from '../../src/index.js';
-import { EtcdServer } from './etcd_server.js';
+import { EtcdServer, type EtcdServerOptions } from './etcd_server.js';
 import type { Lab, LabHost, LabPod } from './lab.js';
 import type { Namespace } from './namespace.js';
 import type { SelvageDaemon } from './selvage.js';
@@ -14,9 +14,12 @@ export const HEALTH_ARGS = ['--healthz-ip', '127.0.0.1', '--healthz-port', Strin
 const SECONDS = 40;
 
 /** A server at the lab's control plane whose network is the lab's. Its data begin empty each time. */
-export async function startNetwork(lab: Lab, flags: readonly string[] = []): Promise<EtcdServer> {
+export async function startNetwork(
+  lab: Lab,
+  options: Omit<EtcdServerOptions, 'host' | 'address'> = {},
+): Promise<EtcdServer> {
   const { namespace, address } = lab.controlPlane;
-  const etcd = await EtcdServer.start({ host: namespace, address, flags });
+  const etcd = await EtcdServer.start({ host: namespace, address, ...options });
   await etcd.put(`${PREFIX}/config`, JSON.stringify({ Network: lab.network }));
   return etcd;
 }
