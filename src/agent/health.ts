@@ -117,8 +117,8 @@ function sourceFaults(source: SourceView): Reason[] {
   const { store, connection, stale, syncedAt, duplicate } = source.state;
   const reasons: Reason[] = [];
   if (!connection.connected) {
-    const why = connection.reason ?? 'not reached yet';
-    reasons.push(reason('storeAway', `${store}: ${why}`, connection.since));
+    // A store's own messages name it.
+    reasons.push(reason('storeAway', connection.reason ?? `${store}: not reached yet`, connection.since));
   }
   if (stale) {
     const text = 'the routes are those of an earlier run, and the store has not confirmed them yet';

@@ -16,7 +16,7 @@ export interface StoreConnection {
   readonly connected: boolean;
   /** Since when it is so. */
   readonly since: Date;
-  /** Why it is not connected, one line; undefined while it is. */
+  /** Why it is not connected, one line; undefined while it is, and before it was first tried. */
   readonly reason: string | undefined;
 }
 

@@ -184,7 +184,11 @@ export class LeaseSource implements RouteSource {
     const { signal } = this.#closing;
     this.#saved = await this.#readSaved();
     signal.throwIfAborted();
-    if (this.#saved !== undefined && this.#canStartFrom(this.#saved)) return this.#startStale(this.#saved);
+    if (this.#saved !== undefined) {
+      const fault = this.#faultOfSaved(this.#saved);
+      if (fault === '') return this.#startStale(this.#saved);
+      this.#warn(`the routes of an earlier run are not used: ${fault}`);
+    }
     const previous = this.#options.previous ?? this.#saved?.own.lease.subnets;
     this.#begin(await this.#acquirer.acquire({ previous, patient: false }, signal));
     signal.throwIfAborted();
@@ -302,13 +306,17 @@ export class LeaseSource implements RouteSource {
     }
   }
 
-  /** A clock that was set back far makes an old lease look alive: it cannot have more left than a new one. */
-  #canStartFrom({ savedAt, own }: SavedRoutes): boolean {
-    if (own.lease.value.publicIp !== this.#options.publicIp) return false;
-    if (own.expiresAt === undefined) return true;
+  /** Why nobody may start from these; '' when one may. */
+  #faultOfSaved({ savedAt, own }: SavedRoutes): string {
+    const { publicIp } = own.lease.value;
+    if (publicIp !== this.#options.publicIp) return `this host's public IP was ${publicIp}`;
+    if (own.expiresAt === undefined) return '';
     const leftMillis = own.expiresAt.getTime() - Date.now();
+    if (leftMillis <= 0) return `the lease of that time ran out at ${own.expiresAt.toISOString()}`;
+    // A clock that was set back far makes an old lease look alive: it cannot have more left than a new one.
     const clockWentBack = savedAt.getTime() > Date.now();
-    return leftMillis > 0 && (!clockWentBack || leftMillis <= LEASE_TTL_SECONDS * 1000);
+    if (!clockWentBack || leftMillis <= LEASE_TTL_SECONDS * 1000) return '';
+    return `by this host's clock they are of the future (${savedAt.toISOString()})`;
   }
 
   /** This host's address may have changed since: the lease that is exactly as it left it is still its own. */

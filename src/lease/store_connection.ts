@@ -24,7 +24,7 @@ export function isDenied(thrown: unknown): boolean {
  */
 export class ConnectionRecord {
   readonly #tell: (connection: StoreConnection) => void;
-  #current: StoreConnection = { connected: false, since: new Date(), reason: 'not connected yet' };
+  #current: StoreConnection = { connected: false, since: new Date(), reason: undefined };
   /** Code of the fault that was told; another one is news. */
   #faultCode = '';
   #everConnected = false;

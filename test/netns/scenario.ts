@@ -1,4 +1,4 @@
-import { cpSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { cpSync, lstatSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 
@@ -104,7 +104,9 @@ export class Scenario {
       );
       writeFileSync(join(directory, `${namespace.label}.txt`), stdout);
     }
-    cpSync(this.lab.directory, directory, { recursive: true, filter: (path) => !path.endsWith('.sock') });
+    // Control sockets cannot be copied.
+    const isKept = (path: string): boolean => !lstatSync(path).isSocket();
+    cpSync(this.lab.directory, directory, { recursive: true, filter: isKept });
     this.#t.comment(`logs, counters and what was recorded: ${directory}`);
   }
 

@@ -6,6 +6,9 @@ export class TcpProxy {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   #mayAnswer: (() => Promise<boolean>) | undefined;
+  #blocked = false;
+  #bytesBeforeCut: () => number = () => Infinity;
+  #cuts = 0;
 
   private constructor(server: Server) {
     this.#server = server;
@@ -30,6 +33,26 @@ export class TcpProxy {
   /** Connections that are open now. */
   get connections(): number {
     return this.#sockets.size / 2;
+  }
+
+  /** Connections that {@link cutAfter} has cut. */
+  get cuts(): number {
+    return this.#cuts;
+  }
+
+  /** Cuts all connections, and each new one, until {@link unblock}. */
+  block(): void {
+    this.#blocked = true;
+    this.cut();
+  }
+
+  unblock(): void {
+    this.#blocked = false;
+  }
+
+  /** Cuts each connection made from now on when it has answered so many bytes, be that in the middle of a message. */
+  cutAfter(bytes: () => number): void {
+    this.#bytesBeforeCut = bytes;
   }
 
   /** Cuts all connections. */
@@ -61,7 +84,12 @@ export class TcpProxy {
   }
 
   #forward(client: Socket, port: number): void {
+    if (this.#blocked) {
+      client.destroy();
+      return;
+    }
     const server = connect(port, '127.0.0.1');
+    let bytesLeft = this.#bytesBeforeCut();
     for (const [from, to] of [
       [client, server],
       [server, client],
@@ -78,7 +106,12 @@ export class TcpProxy {
     let answered: Promise<unknown> = Promise.resolve();
     server.on('data', (bytes) => {
       answered = answered.then(async () => {
-        if (this.#mayAnswer === undefined || (await this.#mayAnswer())) client.write(bytes);
+        if (this.#mayAnswer !== undefined && !(await this.#mayAnswer())) return;
+        client.write(bytes.subarray(0, bytesLeft));
+        bytesLeft -= bytes.length;
+        if (bytesLeft > 0 || client.destroyed) return;
+        this.#cuts++;
+        client.destroySoon();
       });
     });
   }

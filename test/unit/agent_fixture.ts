@@ -41,7 +41,7 @@ export function sourceState(changes: Partial<LeaseSourceState> = {}): LeaseSourc
 export const AWAY: LeaseSourceState['connection'] = {
   connected: false,
   since: AWAY_SINCE,
-  reason: 'connection refused',
+  reason: 'etcd http://192.0.2.9:2379: connection refused',
 };
 
 export function laneCounters(): LaneCounters {

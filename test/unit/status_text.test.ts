@@ -87,7 +87,7 @@ t.test('trouble is told with its reason and since when', (t) => {
     /^ +degraded: lane 1 does not run, started again 3 times so far$/m,
     /^ +degraded: 10\.1\.7\.0\/24 uses our public IP/m,
     /^lease +none$/m,
-    /^ +away for 30 min: connection refused; lost 4 times$/m,
+    /^ +away for 30 min: etcd http:\/\/192\.0\.2\.9:2379: connection refused; lost 4 times$/m,
     /^routes +2, STALE: of an earlier run, generation 7$/m,
     /^lanes +1 of 2 running$/m,
     /^ +lane 1: down, started again 3 times$/m,

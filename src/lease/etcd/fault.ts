@@ -184,12 +184,17 @@ function faultOfAnswer(error: ConnectError): Fault {
     case Code.Aborted:
     case Code.Internal:
     case Code.Unknown:
-      return { kind: 'server', reason: text, maybeDone: true };
+      return { kind: 'server', reason: endText(text), maybeDone: true };
     case Code.Unimplemented:
       return { kind: 'server', reason: `it does not answer as etcd v3 does: ${text}`, maybeDone: false };
     default:
       return { kind: 'refused', reason: text, maybeDone: false };
   }
+}
+
+/** Connect's words for a stream that was reset (connect-node, node-error.js) name neither who did it nor what it means. */
+function endText(text: string): string {
+  return text.startsWith('http/2 stream closed') ? `the server ended the request: ${text}` : text;
 }
 
 function spaceText(text: string): string {
