@@ -6,7 +6,7 @@ import { DEFAULT_RESYNC_SECONDS } from '../host/firewall.js';
 import { readHostIdentity } from '../host/host_identity.js';
 import { readSubnetFile } from '../host/subnet_file.js';
 import { findUnderlay, type Underlay } from '../host/underlay.js';
-import { FileSource } from '../lease/file_source.js';
+import { FileSource } from '../lease/file/file_source.js';
 import type { LeaseSubnets } from '../lease/lease.js';
 import type { LeaseEvent } from '../lease/lease_event.js';
 import { LeaseSource } from '../lease/lease_source.js';

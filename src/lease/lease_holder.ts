@@ -9,9 +9,9 @@ import {
 } from './acquire_lease.js';
 import { BackOff, Bell, pause } from './back_off.js';
 import type { LeaseEvent, OwnLease } from './lease_event.js';
-import type { LeaseStore, StoreEntry } from './lease_store.js';
+import type { LeaseStore, StoreEntry } from './store/lease_store.js';
 import { readLease } from './read_lease.js';
-import { isStoreFault } from './store_connection.js';
+import { isStoreFault } from './store/store_connection.js';
 
 /** What a holder tells. Must not throw. */
 export interface LeaseHolderListener {
