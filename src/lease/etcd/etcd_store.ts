@@ -3,7 +3,7 @@ import type { MessageInitShape } from '@bufbuild/protobuf';
 import { SelvageError } from '../../errors.js';
 import type { LeaseStore, StoreEntry, StoreListing, WatchListener } from '../store/lease_store.js';
 import { EtcdClient } from './etcd_client.js';
-import { checkEtcdOptions, type CheckedEtcdOptions, type EtcdStoreOptions } from './etcd_options.js';
+import type { CheckedEtcdOptions } from './etcd_options.js';
 import { RequestFault } from './fault.js';
 import {
   type CompareSchema,
