@@ -13,7 +13,7 @@ const forbid = (files, folders, message) => ({
 });
 
 const LOW = ['tun', 'encap', 'routing', 'lease', 'host'];
-const siblingsOf = (folder) => LOW.filter((other) => other !== folder).map((other) => `${other}/*.js`);
+const siblingsOf = (folder) => LOW.filter((other) => other !== folder).map((other) => `${other}/**/*.js`);
 
 export default tseslint.config(
   {
@@ -56,7 +56,7 @@ export default tseslint.config(
   forbid(
     ['src/cli/**/*.ts'],
     [
-      ...LOW.map((folder) => `${folder}/*.js`),
+      ...LOW.map((folder) => `${folder}/**/*.js`),
       'workers/*.js',
       'agent/*.js',
       'native.js',

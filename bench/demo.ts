@@ -1,6 +1,7 @@
 /**
  * `npm run demo`: two hosts, two pods and two `selvage run` in private network namespaces of this machine; what goes
- * through them, what they count, and how they compare with kernel VXLAN and plain routing.
+ * through them, what they count, and how they compare with kernel VXLAN and plain routing. The two find each other through a real etcd
+ * where there is one, otherwise through a file with routes.
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -13,6 +14,7 @@ import { ensurePackages, LAB_PACKAGES } from '../test/netns/packages.js';
 import { ensurePrivileges } from '../test/netns/privileges.js';
 import { SELVAGE_MAIN } from '../test/netns/selvage.js';
 import { compare } from './demo/compare.js';
+import { startEtcd, whyNoEtcd } from './demo/control_plane.js';
 import { walkThrough } from './demo/walk.js';
 
 const ROUNDS = 2;
@@ -20,6 +22,8 @@ const PATHS = 3;
 /** Seconds a path takes besides its loads: start, first ping, pings, iperf3's own start and end. */
 const PATH_SECONDS = 2.5;
 const FIXED_SECONDS = 6;
+/** Start, outage and return of etcd. */
+const ETCD_SECONDS = 9;
 const DEFAULT_SECONDS = 3;
 const MOST_SECONDS = 60;
 
@@ -27,13 +31,15 @@ const HELP = `Usage: npm run demo [-- OPTIONS]
 
 Two hosts and two pods in network namespaces, joined by two "selvage run": pings, a TCP transfer and a UDP flood
 between the pods, the path drawn with its counters, and a table beside kernel VXLAN and plain routing.
+The two join a flannel network in a real etcd: what is in it is shown, and that forwarding goes on while etcd is killed.
+Where etcd is missing and cannot be installed, a file says the routes instead.
 Nothing on this machine is changed, and everything is removed at the end, also after Ctrl-C.
 
   --seconds N   length of each load, 1 to ${MOST_SECONDS} [${DEFAULT_SECONDS}]
   --help        print this and exit
 
 Needs root, or a kernel that lets ordinary users make user namespaces; and /dev/net/tun. As root it installs the
-Debian packages it misses: iperf3, iproute2, iputils-ping, util-linux.
+Debian packages it misses: etcd-server, etcd-client, iperf3, iproute2, iputils-ping, util-linux.
 Exit codes: 0 done, 1 failed, 2 wrong arguments.`;
 
 class UsageError extends Error {}
@@ -66,8 +72,10 @@ function requireBuild(): void {
     throw new Error('selvage is not built here: run npm install first');
 }
 
-function estimatedSeconds(seconds: number): number {
-  return FIXED_SECONDS + 2 * seconds + ROUNDS * PATHS * (PATH_SECONDS + 2 * seconds);
+function estimatedSeconds(seconds: number, etcd: boolean): number {
+  return (
+    FIXED_SECONDS + (etcd ? ETCD_SECONDS : 0) + 2 * seconds + ROUNDS * PATHS * (PATH_SECONDS + 2 * seconds)
+  );
 }
 
 /** The lab itself sees to the rest. */
@@ -78,15 +86,23 @@ function sayInterrupted(): void {
 async function demo(seconds: number): Promise<void> {
   requireBuild();
   ensurePackages(['iperf3', ...LAB_PACKAGES]);
+  const noEtcd = whyNoEtcd();
   await ensurePrivileges();
   console.log(
-    `selvage demo: two hosts, two pods, in network namespaces of this machine; about ${estimatedSeconds(seconds)} s\n`,
+    `selvage demo: two hosts, two pods, in network namespaces of this machine; about ${estimatedSeconds(seconds, noEtcd === undefined)} s`,
   );
-  const lab = await Lab.create();
+  console.log(
+    noEtcd === undefined
+      ? 'The hosts find each other through an etcd in a namespace of its own.\n'
+      : `The hosts find each other through a routes file, as there is no etcd: ${noEtcd}\n`,
+  );
+  const lab = await Lab.create({ controlPlane: noEtcd === undefined });
   process.on('SIGINT', sayInterrupted);
   try {
+    const etcd = noEtcd === undefined ? await startEtcd(lab) : undefined;
     console.log('From pod to pod through selvage');
-    await walkThrough(lab, seconds);
+    await walkThrough(lab, seconds, etcd);
+    await etcd?.close();
     console.log(`\nBeside the kernel's own paths: each ${ROUNDS} times in turn, ${seconds} s a load`);
     const table = await compare(lab, ROUNDS, seconds);
     console.log(`\n${table.join('\n')}`);

@@ -1,10 +1,11 @@
 /**
- * `npm run bench`: micro-benchmarks, the comparison with other paths, the soak. See `--help`.
+ * `npm run bench`: micro-benchmarks, the comparison with other paths, the control plane, the soak. See `--help`.
  */
 import { messageOf, SelvageError } from '../src/errors.js';
 import { endedBySignal } from '../test/netns/open_labs.js';
 import { ensurePrivileges } from '../test/netns/privileges.js';
 import { busyWarning, environmentLines, readEnvironment } from './environment.js';
+import { benchLeases } from './leases/main.js';
 import { runMicro } from './micro/main.js';
 import { compare } from './netns/compare.js';
 import { soak } from './netns/soak.js';
@@ -20,10 +21,15 @@ async function main(): Promise<number> {
     return 0;
   }
   // Comes first: where it needs a user namespace, it runs this program again from the start.
-  if (settings.netns || settings.soakMinutes !== undefined) await ensurePrivileges();
+  const { leases, soakMinutes } = settings;
+  if (settings.netns || leases || soakMinutes !== undefined) await ensurePrivileges();
   const conditions = announceEnvironment();
-  if (settings.soakMinutes !== undefined) {
-    await soak({ minutes: settings.soakMinutes, lanes: settings.lanes });
+  if (soakMinutes !== undefined) {
+    await soak({ minutes: soakMinutes, lanes: settings.lanes });
+    return 0;
+  }
+  if (leases) {
+    await benchLeases(settings);
     return 0;
   }
   return (await measureAll(settings, conditions)) ? 0 : EXIT_INCOMPLETE;

@@ -7,15 +7,16 @@ export { listFirewalls, removeFirewall } from './host/firewall.js';
 export { ServiceManager } from './host/service_manager.js';
 export { findUnderlay, type Underlay, type UnderlayChoice } from './host/underlay.js';
 export type { EtcdStoreOptions } from './lease/etcd/etcd_options.js';
-export { type EtcdStore, openEtcdStore } from './lease/etcd/etcd_store.js';
-export { FileSource } from './lease/file_source.js';
+export type { EtcdStore } from './lease/etcd/etcd_store.js';
+export { openEtcdStore } from './lease/etcd/open_etcd_store.js';
+export { FileSource } from './lease/file/file_source.js';
 export type { Lease, LeaseSubnets, LeaseValue } from './lease/lease.js';
 export type { LeaseEvent, LeaseSourceState, OwnLease, StoreConnection } from './lease/lease_event.js';
 export { LeaseSource } from './lease/lease_source.js';
 export type { LeaseSourceListener, LeaseSourceOptions } from './lease/lease_source_options.js';
-export { MemorySpace } from './lease/memory_space.js';
-export { MemoryStore } from './lease/memory_store.js';
-export { type NetworkConfig, parseNetworkConfig } from './lease/network_config.js';
+export { MemorySpace } from './lease/store/memory_space.js';
+export { MemoryStore } from './lease/store/memory_store.js';
+export { type NetworkConfig, parseNetworkConfig } from './lease/network/network_config.js';
 export {
   type LeaseRecord,
   listLeases,
@@ -31,8 +32,14 @@ export {
   reserveLease,
   type ReserveOptions,
 } from './lease/lease_reservation.js';
-export type { LeaseStore, StoreEntry, StoreEvent, StoreListing, WatchListener } from './lease/lease_store.js';
-export { nearName } from './lease/near_name.js';
+export type {
+  LeaseStore,
+  StoreEntry,
+  StoreEvent,
+  StoreListing,
+  WatchListener,
+} from './lease/store/lease_store.js';
+export { nearName } from './lease/file/near_name.js';
 export type { Peer, RouteChange, RouteListener, RouteSnapshot, RouteSource } from './lease/route_source.js';
 export type { Route, RouteUpdate } from './routing/route_set.js';
 export type { CountersSnapshot, DirectionCounters, DropCounts, PeerCounters } from './workers/counters.js';

@@ -3,9 +3,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../../src/errors.js';
 import type { ForwarderStats } from '../../src/index.js';
 import { tail } from '../../test/netns/child.js';
+import type { EtcdServer } from '../../test/netns/etcd_server.js';
 import type { Lab, LabPod } from '../../test/netns/lab.js';
 import { ping, tcp, udpFlood } from '../../test/netns/loads.js';
 import type { SelvageDaemon } from '../../test/netns/selvage.js';
+import { daemonOptions, outage, showNetwork } from './control_plane.js';
 import { drawPath } from './drawing.js';
 import { bitRate, bytes, count } from './format.js';
 import { Progress } from './progress.js';
@@ -16,21 +18,26 @@ const QUIET_POLLS = 50;
 const QUIET_MILLIS = 100;
 
 /**
- * Pings, a TCP transfer and a UDP flood from pod to pod through two daemons; prints what they counted.
+ * Pings, a TCP transfer and a UDP flood from pod to pod through two daemons; prints what they counted. With etcd, also what
+ * is in it, and what happens while it is away.
  *
  * @param seconds of each load
+ * @param etcd with the config of the network; undefined for routes files
  * @throws Error with the end of both daemons' logs
  */
-export async function walkThrough(lab: Lab, seconds: number): Promise<void> {
-  const daemons = [await lab.startSelvage(0), await lab.startSelvage(1)] as const;
+export async function walkThrough(lab: Lab, seconds: number, etcd: EtcdServer | undefined): Promise<void> {
+  const options = daemonOptions(etcd);
+  const daemons = [await lab.startSelvage(0, options), await lab.startSelvage(1, options)] as const;
   try {
     const { device } = await daemons[0].stats();
     await lab.setPodMtu(device.mtuBytes);
     console.log(`  two daemons run; ${device.name} and the pods have an MTU of ${device.mtuBytes} bytes\n`);
+    if (etcd !== undefined) await showNetwork(etcd, daemons[0]);
     await Promise.race([loads(lab, seconds), anyEnd(daemons)]);
     const pods = [await socketFull(lab.pod(0)), await socketFull(lab.pod(1))] as const;
     const drawing = drawPath(lab, await quietStats(daemons), pods);
     console.log(`\nWhat they counted, in wire-sized frames\n\n${drawing.join('\n')}`);
+    if (etcd !== undefined) await outage(lab, etcd, daemons);
   } catch (error) {
     const logs = daemons.map(({ child }) => `${child.title}\n${tail(child.stderr, 40)}`);
     throw new Error(`${messageOf(error)}\n${logs.join('\n')}`, { cause: error });

@@ -6,7 +6,7 @@ import { DEFAULT_RESYNC_SECONDS } from '../host/firewall.js';
 import { readHostIdentity } from '../host/host_identity.js';
 import { readSubnetFile } from '../host/subnet_file.js';
 import { findUnderlay, type Underlay } from '../host/underlay.js';
-import { FileSource } from '../lease/file_source.js';
+import { FileSource } from '../lease/file/file_source.js';
 import type { LeaseSubnets } from '../lease/lease.js';
 import type { LeaseEvent } from '../lease/lease_event.js';
 import { LeaseSource } from '../lease/lease_source.js';
@@ -131,6 +131,16 @@ export class Agent extends EventEmitter<AgentEvents> {
     this.#ready = true;
     this.#tell('ready');
     this.#takeWaiting();
+  }
+
+  /**
+   * Resolves once every lane forwards by all routes that were told with the event `routes`; at once while there is no
+   * forwarder.
+   *
+   * @throws (as rejection) the error of the event `fatal`
+   */
+  async settled(): Promise<void> {
+    await this.#forwarder?.settled();
   }
 
   /**

@@ -1,6 +1,6 @@
 import { SelvageError } from '../errors.js';
 import type { UnderlayChoice } from '../host/underlay.js';
-import type { LeaseStore } from '../lease/lease_store.js';
+import type { LeaseStore } from '../lease/store/lease_store.js';
 import type { ForwarderOptions } from '../workers/forwarder_options.js';
 
 /** Routes and this host's subnet out of a JSON file, which is watched. */

@@ -13,7 +13,7 @@ interface Answer {
   readonly body: string;
 }
 
-type Page = (view: AgentView, metrics: AgentMetrics) => Answer | Promise<Answer>;
+type Page = (view: AgentView, metrics: () => Promise<AgentMetrics>) => Answer | Promise<Answer>;
 
 /** Paths for probes and scrapers; they tell nothing about other hosts but their addresses and counts. */
 export const PROBE_PAGES: Readonly<Record<string, Page>> = {
@@ -26,11 +26,10 @@ export const PROBE_PAGES: Readonly<Record<string, Page>> = {
     const readiness = readinessOf(view);
     return json(readiness.ready ? 200 : 503, readiness);
   },
-  '/metrics': async (view, metrics) => ({
-    code: 200,
-    type: metrics.contentType,
-    body: await metrics.render(view),
-  }),
+  '/metrics': async (view, metrics) => {
+    const agentMetrics = await metrics();
+    return { code: 200, type: agentMetrics.contentType, body: await agentMetrics.render(view) };
+  },
 };
 
 /** The paths of the control socket: those of probes, and what `selvage status` and `selvage routes` read. */
@@ -44,7 +43,7 @@ export const CONTROL_PAGES: Readonly<Record<string, Page>> = {
 export function handlerOf(
   pages: Readonly<Record<string, Page>>,
   view: () => AgentView,
-  metrics: AgentMetrics,
+  metrics: () => Promise<AgentMetrics>,
 ): RequestListener {
   return (request, response) => {
     answer(request, pages, view, metrics)
@@ -58,7 +57,7 @@ async function answer(
   request: IncomingMessage,
   pages: Readonly<Record<string, Page>>,
   view: () => AgentView,
-  metrics: AgentMetrics,
+  metrics: () => Promise<AgentMetrics>,
 ): Promise<Answer> {
   const path = request.url?.split('?', 1)[0] ?? '';
   const page = Object.hasOwn(pages, path) ? pages[path] : undefined;

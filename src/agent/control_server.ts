@@ -7,7 +7,7 @@ import { messageOf, SelvageError } from '../errors.js';
 import type { AgentView } from './agent_view.js';
 import { CONTROL_PAGES, handlerOf, PROBE_PAGES } from './control_handler.js';
 import { claimSocketPath, socketError } from './control_socket.js';
-import { AgentMetrics } from './metrics.js';
+import type { AgentMetrics } from './metrics.js';
 
 /** Where probes and scrapers connect. */
 export interface HealthAddress {
@@ -69,7 +69,7 @@ export class ControlServer {
    * @throws SelvageError (as rejection) ERR_CONTROL_SOCKET, ERR_HEALTH_PORT; nothing stays behind
    */
   static async open({ view, socketPath, health }: ControlServerOptions): Promise<ControlServer> {
-    const metrics = new AgentMetrics();
+    const metrics = metricsOnDemand();
     const servers: Server[] = [];
     try {
       if (socketPath !== undefined) {
@@ -89,6 +89,12 @@ export class ControlServer {
     this.#closing ??= Promise.all(this.#servers.map(closeServer)).then(() => undefined);
     return this.#closing;
   }
+}
+
+/** Loads prom-client for the first scrape: many daemons are never scraped. */
+function metricsOnDemand(): () => Promise<AgentMetrics> {
+  let metrics: Promise<AgentMetrics> | undefined;
+  return () => (metrics ??= import('./metrics.js').then(({ AgentMetrics }) => new AgentMetrics()));
 }
 
 async function listenOnSocket(path: string, handler: RequestListener): Promise<Server> {

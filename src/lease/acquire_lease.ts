@@ -2,15 +2,15 @@ import { messageOf, SelvageError } from '../errors.js';
 import { overlapsIpv6Prefix, parseIpv6Prefix } from '../ipv6_prefix.js';
 import { overlaps, parsePrefix } from '../prefix.js';
 import { BackOff, pause, spread } from './back_off.js';
-import { chooseSubnet } from './choose_subnet.js';
+import { chooseSubnet } from './network/choose_subnet.js';
 import type { HostPresence } from './host_presence.js';
 import type { Lease, LeaseSubnets } from './lease.js';
 import type { LeaseEvent } from './lease_event.js';
 import { CONFIG_KEY, formatLeaseKey, SUBNETS_KEY_PREFIX } from './lease_key.js';
-import type { LeaseStore, StoreEntry, StoreListing } from './lease_store.js';
-import { type NetworkConfig, parseNetworkConfig } from './network_config.js';
+import type { LeaseStore, StoreEntry, StoreListing } from './store/lease_store.js';
+import { type NetworkConfig, parseNetworkConfig } from './network/network_config.js';
 import { readLease } from './read_lease.js';
-import { isDenied, isStoreFault, ToldOnce } from './store_connection.js';
+import { isDenied, isStoreFault, ToldOnce } from './store/store_connection.js';
 
 /** Life of a lease from its last write, as flanneld's (pkg/subnet/etcd/local_manager.go subnetTTL). */
 export const LEASE_TTL_SECONDS = 86_400;

@@ -1,7 +1,7 @@
 import { messageOf } from '../errors.js';
 import { pause, spread } from './back_off.js';
-import type { LeaseStore, StoreEntry } from './lease_store.js';
-import { isDenied, isStoreFault, ToldOnce } from './store_connection.js';
+import type { LeaseStore, StoreEntry } from './store/lease_store.js';
+import { isDenied, isStoreFault, ToldOnce } from './store/store_connection.js';
 
 /** Who we are, for other hosts that use our public IP. */
 export interface HostIdentity {

@@ -5,7 +5,7 @@ import { SelvageError } from '../errors.js';
 import { parsePrefix } from '../prefix.js';
 import type { Lease } from './lease.js';
 import { parseLeaseKey, SUBNETS_KEY_PREFIX } from './lease_key.js';
-import type { LeaseStore, StoreEntry } from './lease_store.js';
+import type { LeaseStore, StoreEntry } from './store/lease_store.js';
 import { readLease } from './read_lease.js';
 
 /** One entry below `subnets`. */

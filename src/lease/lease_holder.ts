@@ -9,9 +9,9 @@ import {
 } from './acquire_lease.js';
 import { BackOff, Bell, pause } from './back_off.js';
 import type { LeaseEvent, OwnLease } from './lease_event.js';
-import type { LeaseStore, StoreEntry } from './lease_store.js';
+import type { LeaseStore, StoreEntry } from './store/lease_store.js';
 import { readLease } from './read_lease.js';
-import { isStoreFault } from './store_connection.js';
+import { isStoreFault } from './store/store_connection.js';
 
 /** What a holder tells. Must not throw. */
 export interface LeaseHolderListener {
@@ -39,6 +39,8 @@ export interface LeaseHolderOptions {
 
 /** A lease that stayed ours for so long makes the next loss the first of a new series. */
 const CALM_MILLIS = 60_000;
+/** The wall clock differs so much from the one of intervals only when somebody set it. */
+const CLOCK_SET_MILLIS = 1_000;
 
 /**
  * Holds a lease: renews it in time, and gets it again when it is lost.
@@ -89,6 +91,12 @@ export class LeaseHolder {
 
   /** The lease as it stands; undefined before `hold`, and between its loss and the next. */
   get lease(): OwnLease | undefined {
+    const lease = this.#lease;
+    if (lease?.expiresAt === undefined) return lease;
+    // The wall clock may have been set since; a restatement for the clocks' jitter would make the date flicker.
+    const expiresAt = wallClockOf(this.#held!.expiresAtMs);
+    if (Math.abs(expiresAt.getTime() - lease.expiresAt.getTime()) < CLOCK_SET_MILLIS) return lease;
+    this.#lease = { ...lease, expiresAt };
     return this.#lease;
   }
 
@@ -267,13 +275,12 @@ export class LeaseHolder {
 
   #confirm(next: HeldLease): OwnLease {
     const { lease, expiresAtMs } = next;
-    const leftMs = expiresAtMs - performance.now();
     this.#held = next;
     this.#renewAtMs = expiresAtMs - this.#options.renewMarginSeconds * 1000;
     this.#notBeforeMs = 0;
     this.#lease = {
       ...lease,
-      expiresAt: lease.reserved ? undefined : new Date(Date.now() + leftMs),
+      expiresAt: lease.reserved ? undefined : wallClockOf(expiresAtMs),
       confirmedAt: new Date(),
     };
     return this.#lease;
@@ -306,4 +313,9 @@ export class LeaseHolder {
     this.#lease = undefined;
     this.#options.listener.onEnd(error);
   }
+}
+
+/** What the wall clock will show at a time on the clock of performance.now(). */
+function wallClockOf(timeMs: number): Date {
+  return new Date(Date.now() + timeMs - performance.now());
 }

@@ -17,10 +17,10 @@ import { LEASE_TTL_SECONDS } from './acquire_lease.js';
 import type { Lease, LeaseSubnets } from './lease.js';
 import { isNamed, listEntries, notFound, toRecord } from './lease_admin.js';
 import { CONFIG_KEY, formatLeaseKey, parseLeaseKey } from './lease_key.js';
-import type { LeaseStore, StoreEntry } from './lease_store.js';
+import type { LeaseStore, StoreEntry } from './store/lease_store.js';
 import { formatLeaseValue } from './lease_value.js';
-import { type NetworkConfig, parseNetworkConfig } from './network_config.js';
-import { formatSubnet, isInPool, type SubnetPool } from './subnet_pool.js';
+import { type NetworkConfig, parseNetworkConfig } from './network/network_config.js';
+import { formatSubnet, isInPool, type SubnetPool } from './network/subnet_pool.js';
 
 /** Reads and writes of one entry before giving up: a host writes its lease once a day. */
 const ATTEMPTS = 5;

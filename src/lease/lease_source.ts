@@ -6,7 +6,7 @@ import { HostPresence } from './host_presence.js';
 import type { Lease, LeaseSubnets } from './lease.js';
 import type { LeaseEvent, LeaseSourceState } from './lease_event.js';
 import { LeaseHolder } from './lease_holder.js';
-import type { StoreEntry } from './lease_store.js';
+import type { StoreEntry } from './store/lease_store.js';
 import {
   checkLeaseSourceOptions,
   type LeaseSourceListener,
@@ -16,12 +16,12 @@ import {
 } from './lease_source_options.js';
 import { LeaseSync } from './lease_sync.js';
 import { formatLeaseValue } from './lease_value.js';
-import type { NetworkConfig } from './network_config.js';
+import type { NetworkConfig } from './network/network_config.js';
 import type { PeerView } from './peer_table.js';
 import { readLease } from './read_lease.js';
 import type { Peer, RouteChange, RouteSnapshot, RouteSource } from './route_source.js';
 import { RoutesSnapshotFile, type SavedRoutes } from './routes_snapshot_file.js';
-import { ConnectionRecord, ToldOnce } from './store_connection.js';
+import { ConnectionRecord, ToldOnce } from './store/store_connection.js';
 
 /** After these the next start should know. */
 const OF_OWN_LEASE: ReadonlySet<LeaseEvent['kind']> = new Set(['renewed', 'regained', 'moved', 'adopted']);

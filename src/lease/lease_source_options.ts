@@ -5,7 +5,7 @@ import { LEASE_TTL_SECONDS } from './acquire_lease.js';
 import type { HostIdentity } from './host_presence.js';
 import type { LeaseSubnets } from './lease.js';
 import type { LeaseEvent } from './lease_event.js';
-import type { LeaseStore } from './lease_store.js';
+import type { LeaseStore } from './store/lease_store.js';
 import type { RouteListener } from './route_source.js';
 
 /** What a LeaseSource tells. Must not throw. */

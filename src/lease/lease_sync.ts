@@ -2,10 +2,10 @@ import { SelvageError } from '../errors.js';
 import { BackOff, pause, spread } from './back_off.js';
 import type { LeaseEvent } from './lease_event.js';
 import { SUBNETS_KEY_PREFIX } from './lease_key.js';
-import type { LeaseStore, StoreEntry, StoreEvent, StoreListing } from './lease_store.js';
+import type { LeaseStore, StoreEntry, StoreEvent, StoreListing } from './store/lease_store.js';
 import { PeerTable, type PeerView } from './peer_table.js';
 import type { Peer, RouteChange } from './route_source.js';
-import { type ConnectionRecord, isDenied, isStoreFault } from './store_connection.js';
+import { type ConnectionRecord, isDenied, isStoreFault } from './store/store_connection.js';
 
 /** What a sync tells. Called in order; must not throw. */
 export interface LeaseSyncListener {

@@ -1,7 +1,7 @@
 import { messageOf, SelvageError } from '../errors.js';
 import { formatIpv6, parseIpv6 } from '../ipv6_prefix.js';
 import { parseIpv4 } from '../prefix.js';
-import { describeJson, readGoObject } from './go_json.js';
+import { describeJson, readGoObject } from './network/go_json.js';
 import type { LeaseValue } from './lease.js';
 
 /** Characters that Go's `json.Marshal` escapes beside those of RFC 8259: they could end a script element or a line of one. */

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 
 import { contains, formatPrefix, type Ipv4Prefix, parsePrefix, type Prefix } from '../prefix.js';
 import type { Lease } from './lease.js';
-import type { StoreEntry, StoreEvent } from './lease_store.js';
+import type { StoreEntry, StoreEvent } from './store/lease_store.js';
 import { type LeaseProblem, readLease } from './read_lease.js';
 import type { Peer, RouteChange } from './route_source.js';
 

@@ -2,7 +2,7 @@ import { messageOf } from '../errors.js';
 import { isUnicastIpv4, parseIpv4 } from '../prefix.js';
 import type { Lease, LeaseSubnets } from './lease.js';
 import { parseLeaseKey } from './lease_key.js';
-import type { StoreEntry } from './lease_store.js';
+import type { StoreEntry } from './store/lease_store.js';
 import { parseLeaseValue } from './lease_value.js';
 
 /** Why an entry is no lease. */

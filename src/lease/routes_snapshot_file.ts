@@ -6,10 +6,10 @@ import { z } from 'zod';
 import { messageOf, SelvageError } from '../errors.js';
 import { contains, isUnicastIpv4, parseIpv4, parsePrefix } from '../prefix.js';
 import type { HeldConfig } from './acquire_lease.js';
-import { readTextFile } from './file_reader.js';
+import { readTextFile } from './file/file_reader.js';
 import type { Lease } from './lease.js';
 import { parseLeaseKey } from './lease_key.js';
-import { parseNetworkConfig } from './network_config.js';
+import { parseNetworkConfig } from './network/network_config.js';
 import type { Peer } from './route_source.js';
 
 /** Our own lease as an earlier run last saw it. */

@@ -17,6 +17,8 @@ export interface Carrier {
 }
 
 const IPV4_UDP_HEADERS = 28;
+/** flanneld's default for the udp backend. */
+const FLANNEL_PORT = 8285;
 /** Seconds until a daemon must have made its device. */
 const DEVICE_SECONDS = 10;
 
@@ -88,16 +90,58 @@ export function selvage(options: SelvageOptions): Carrier {
  */
 export async function startOpenvpn(lab: Lab, index: number): Promise<Child> {
   const host = lab.host(index);
-  const other = onlyOther(lab, host, 'openvpn');
+  return await startOpenvpnTo(lab, host, onlyOther(lab, host, 'openvpn'), 'ovpn0', FLANNEL_PORT);
+}
+
+/**
+ * Starts an openvpn on `host` for each other host, so that together they are one flanneld: without keys it knows one peer.
+ * All but the first listen on ports of their own, which NAT makes the one port of the network; needs nftables.
+ *
+ * @returns the processes; {@link stopOpenvpnMesh} takes back what does not end with them
+ * @throws Error with openvpn's output
+ */
+export async function startOpenvpnMesh(lab: Lab, host: LabHost): Promise<Child[]> {
+  const others = lab.othersOf(host);
+  const rules = others.slice(1).map(({ publicIp }, i) => {
+    const port = FLANNEL_PORT + 1 + i;
+    return `
+      add rule ip mesh in ip saddr ${publicIp} udp dport ${FLANNEL_PORT} redirect to :${port}
+      add rule ip mesh out ip daddr ${publicIp} udp sport ${port} snat to ${host.publicIp}:${FLANNEL_PORT}`;
+  });
+  const input = `
+    add table ip mesh
+    add chain ip mesh in { type nat hook prerouting priority dstnat; }
+    add chain ip mesh out { type nat hook postrouting priority srcnat; }
+    ${rules.join('')}\n`;
+  await host.exec('nft', ['-f', '-'], { input });
+  return await Promise.all(
+    others.map((other, i) => startOpenvpnTo(lab, host, other, `ovpn${i}`, FLANNEL_PORT + i)),
+  );
+}
+
+/** Ends what {@link startOpenvpnMesh} started. Without its rules the kernel translates no flow any more, known ones included. */
+export async function stopOpenvpnMesh(host: LabHost, processes: readonly Child[]): Promise<void> {
+  await Promise.all(processes.map((each) => each.terminate()));
+  await host.exec('nft', ['delete', 'table', 'ip', 'mesh']);
+}
+
+async function startOpenvpnTo(
+  lab: Lab,
+  host: LabHost,
+  other: LabHost,
+  device: string,
+  port: number,
+): Promise<Child> {
   const child = host.spawn('openvpn', [
-    ...['--dev', 'ovpn0', '--dev-type', 'tun', '--proto', 'udp4', '--port', '8285'],
-    ...['--local', host.publicIp, '--remote', other.publicIp],
-    ...['--ifconfig', `10.99.1.${host.number}`, `10.99.1.${other.number}`],
+    ...['--dev', device, '--dev-type', 'tun', '--proto', 'udp4'],
+    ...['--local', host.publicIp, '--lport', String(port)],
+    ...['--remote', other.publicIp, '--rport', String(FLANNEL_PORT)],
+    ...['--ifconfig', `10.99.${other.number}.${host.number}`, `10.99.${host.number}.${other.number}`],
     ...['--cipher', 'none', '--auth', 'none', '--disable-dco'],
     ...['--tun-mtu', String(lab.underlayMtu - IPV4_UDP_HEADERS), '--mssfix', '0', '--txqueuelen', '1000'],
     ...['--sndbuf', '4194304', '--rcvbuf', '4194304'],
   ]);
-  await ipWhenReady(host, child, `route replace ${other.subnet} dev ovpn0`);
+  await ipWhenReady(host, child, `route replace ${other.subnet} dev ${device}`);
   return child;
 }
 

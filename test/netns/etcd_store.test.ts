@@ -10,7 +10,7 @@ import { BASE, errorOf, FOREVER, openStore, startEtcd, WatchRecord } from './etc
 import { until } from './until.js';
 
 const KEY = 'subnets/10.1.1.0-24';
-const STORE_MODULE = fileURLToPath(new URL('../../src/lease/etcd/etcd_store.js', import.meta.url));
+const STORE_MODULE = fileURLToPath(new URL('../../src/lease/etcd/open_etcd_store.js', import.meta.url));
 
 t.setTimeout(120_000);
 
@@ -18,7 +18,7 @@ t.test('entries', async (t) => {
   const server = await startEtcd(t);
   const store = await openStore(t, { endpoints: [server.endpoint] });
 
-  // The store contract (`storeContract` of src/lease/store_contract.ts) is to be run here, for this server and store.
+  // The store contract (`storeContract` of src/lease/store/store_contract.ts) is to be run here, for this server and store.
 
   await t.test(
     'create writes the bytes of the value below the prefix, bound to a lease of that time',

@@ -1,9 +1,10 @@
 import type { Test } from 'tap';
 
 import { SelvageError } from '../../src/errors.js';
-import { type EtcdStore, openEtcdStore } from '../../src/lease/etcd/etcd_store.js';
+import type { EtcdStore } from '../../src/lease/etcd/etcd_store.js';
+import { openEtcdStore } from '../../src/lease/etcd/open_etcd_store.js';
 import type { EtcdStoreOptions } from '../../src/lease/etcd/etcd_options.js';
-import type { LeaseStore, StoreEvent, WatchListener } from '../../src/lease/lease_store.js';
+import type { LeaseStore, StoreEvent, WatchListener } from '../../src/lease/store/lease_store.js';
 import { EtcdServer, type EtcdServerOptions } from './etcd_server.js';
 import { until } from './until.js';
 

@@ -95,7 +95,7 @@ t.test('leases over a day in the life of an operator', async (t) => {
     assertOneLine(
       t,
       await lease(['reserve', '10.2.0.0/24', '--public-ip', '192.0.2.3'], env),
-      1,
+      2,
       /10\.2\.0\.0\/24 is none of the network's subnets \(10\.1\.1\.0\/24 to 10\.1\.255\.0\/24\)/,
       'outside the network',
     );

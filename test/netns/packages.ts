@@ -11,6 +11,7 @@ const PROGRAMS = {
   'etcd-client': ['etcdctl'],
   'etcd-server': ['etcd'],
   ethtool: ['ethtool'],
+  faketime: ['faketime'],
   fastd: ['fastd'],
   'g++': ['g++'],
   'g++-aarch64-linux-gnu': ['aarch64-linux-gnu-g++'],

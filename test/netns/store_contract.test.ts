@@ -1,10 +1,10 @@
 /**
- * The contract of a store (`storeContract` of src/lease/store_contract.ts), tried on `EtcdStore` with a real etcd-server.
+ * The contract of a store (`storeContract` of src/lease/store/store_contract.ts), tried on `EtcdStore` with a real etcd-server.
  */
 import t, { type Test } from 'tap';
 
-import { openEtcdStore } from '../../src/lease/etcd/etcd_store.js';
-import { storeContract, type StoreFixture } from '../../src/lease/store_contract.js';
+import { openEtcdStore } from '../../src/lease/etcd/open_etcd_store.js';
+import { storeContract, type StoreFixture } from '../../src/lease/store/store_contract.js';
 import type { EtcdServer } from './etcd_server.js';
 import { startEtcd } from './etcd_stores.js';
 

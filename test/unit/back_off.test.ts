@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 
 import { BackOff, Bell, pause, spread } from '../../src/lease/back_off.js';
-import { ConnectionRecord, ToldOnce } from '../../src/lease/store_connection.js';
+import { ConnectionRecord, ToldOnce } from '../../src/lease/store/store_connection.js';
 import { SelvageError } from '../../src/errors.js';
 import type { StoreConnection } from '../../src/lease/lease_event.js';
 

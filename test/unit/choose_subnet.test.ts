@@ -1,12 +1,12 @@
 import fc from 'fast-check';
 import t from 'tap';
 
-import { type Choice, chooseSubnet, type SubnetQuestion } from '../../src/lease/choose_subnet.js';
-import { findFreeSubnets, rangeOf } from '../../src/lease/free_subnet.js';
+import { type Choice, chooseSubnet, type SubnetQuestion } from '../../src/lease/network/choose_subnet.js';
+import { findFreeSubnets, rangeOf } from '../../src/lease/network/free_subnet.js';
 import type { Lease, LeaseSubnets } from '../../src/lease/lease.js';
 import { formatLeaseKey } from '../../src/lease/lease_key.js';
-import { type NetworkConfig, parseNetworkConfig } from '../../src/lease/network_config.js';
-import { formatAddress } from '../../src/lease/subnet_pool.js';
+import { type NetworkConfig, parseNetworkConfig } from '../../src/lease/network/network_config.js';
+import { formatAddress } from '../../src/lease/network/subnet_pool.js';
 import { freeSubnets } from '../reference/subnet_choice.js';
 import { TEST_SEED } from './test_seed.js';
 

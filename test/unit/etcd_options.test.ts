@@ -4,7 +4,7 @@ import t from 'tap';
 
 import { SelvageError } from '../../src/errors.js';
 import { checkEtcdOptions, type EtcdStoreOptions } from '../../src/lease/etcd/etcd_options.js';
-import { openEtcdStore } from '../../src/lease/etcd/etcd_store.js';
+import { openEtcdStore } from '../../src/lease/etcd/open_etcd_store.js';
 
 const ENDPOINT = 'http://192.0.2.1:2379';
 

@@ -16,8 +16,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 
 import type { SelvageError } from '../../src/errors.js';
-import { type FileReading, readTextFile, statSignature } from '../../src/lease/file_reader.js';
-import { FileSource } from '../../src/lease/file_source.js';
+import { type FileReading, readTextFile, statSignature } from '../../src/lease/file/file_reader.js';
+import { FileSource } from '../../src/lease/file/file_source.js';
 import type { RouteChange, RouteListener, RouteSnapshot } from '../../src/lease/route_source.js';
 
 /** The bound on waiting for something that must happen; far above what it takes. */

@@ -2,9 +2,9 @@ import t, { type Test } from 'tap';
 
 import { listLeases, MOST_TIMED_LEASES, showLease } from '../../src/lease/lease_admin.js';
 import { releaseLease, reserveLease } from '../../src/lease/lease_reservation.js';
-import type { StoreEntry } from '../../src/lease/lease_store.js';
-import { MemorySpace } from '../../src/lease/memory_space.js';
-import { MemoryStore } from '../../src/lease/memory_store.js';
+import type { StoreEntry } from '../../src/lease/store/lease_store.js';
+import { MemorySpace } from '../../src/lease/store/memory_space.js';
+import { MemoryStore } from '../../src/lease/store/memory_store.js';
 
 const DAY_SECONDS = 86_400;
 const CONFIG =

@@ -4,10 +4,10 @@ import type { SelvageError } from '../../src/errors.js';
 import type { LeaseEvent } from '../../src/lease/lease_event.js';
 import { LeaseSource } from '../../src/lease/lease_source.js';
 import type { LeaseSourceListener, LeaseSourceOptions } from '../../src/lease/lease_source_options.js';
-import type { LeaseStore } from '../../src/lease/lease_store.js';
+import type { LeaseStore } from '../../src/lease/store/lease_store.js';
 import { formatLeaseValue } from '../../src/lease/lease_value.js';
-import type { MemorySpace } from '../../src/lease/memory_space.js';
-import { MemoryStore } from '../../src/lease/memory_store.js';
+import type { MemorySpace } from '../../src/lease/store/memory_space.js';
+import { MemoryStore } from '../../src/lease/store/memory_store.js';
 import type { RouteChange, RouteSnapshot } from '../../src/lease/route_source.js';
 import { until } from '../netns/until.js';
 

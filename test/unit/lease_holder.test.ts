@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 
 import { SelvageError } from '../../src/errors.js';
-import { MemorySpace } from '../../src/lease/memory_space.js';
+import { MemorySpace } from '../../src/lease/store/memory_space.js';
 import { until } from '../netns/until.js';
 import { DAY_SECONDS, type Host, keyOf, makeHost, putConfig, putLease, valueOf } from './lease_fixture.js';
 

@@ -4,8 +4,8 @@ import t from 'tap';
 
 import { SelvageError } from '../../src/errors.js';
 import { LeaseSource } from '../../src/lease/lease_source.js';
-import { MemorySpace } from '../../src/lease/memory_space.js';
-import { MemoryStore } from '../../src/lease/memory_store.js';
+import { MemorySpace } from '../../src/lease/store/memory_space.js';
+import { MemoryStore } from '../../src/lease/store/memory_store.js';
 import { until } from '../netns/until.js';
 import { DAY_SECONDS, keyOf, makeHost, putConfig, putLease, SIXTEEN, valueOf } from './lease_fixture.js';
 

@@ -3,8 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 
 import { SelvageError } from '../../src/errors.js';
-import type { StoreEvent } from '../../src/lease/lease_store.js';
-import { MemorySpace } from '../../src/lease/memory_space.js';
+import type { StoreEvent } from '../../src/lease/store/lease_store.js';
+import { MemorySpace } from '../../src/lease/store/memory_space.js';
 import { parsePrefix } from '../../src/prefix.js';
 import { PeerTable } from '../../src/lease/peer_table.js';
 import { until } from '../netns/until.js';

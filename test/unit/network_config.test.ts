@@ -1,8 +1,8 @@
 import t from 'tap';
 
 import { formatIpv6, formatIpv6Prefix } from '../../src/ipv6_prefix.js';
-import { type NetworkConfig, parseNetworkConfig } from '../../src/lease/network_config.js';
-import { formatSubnet, type SubnetPool } from '../../src/lease/subnet_pool.js';
+import { type NetworkConfig, parseNetworkConfig } from '../../src/lease/network/network_config.js';
+import { formatSubnet, type SubnetPool } from '../../src/lease/network/subnet_pool.js';
 import { formatPrefix } from '../../src/prefix.js';
 
 /** A config in texts: `network first..last`, the same for IPv6. */

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import t from 'tap';
 
-import { findJsonFault } from '../../src/lease/json_fault.js';
-import { nearName } from '../../src/lease/near_name.js';
-import { parseRoutesFile, RoutesFileError } from '../../src/lease/routes_file.js';
+import { findJsonFault } from '../../src/lease/file/json_fault.js';
+import { nearName } from '../../src/lease/file/near_name.js';
+import { parseRoutesFile, RoutesFileError } from '../../src/lease/file/routes_file.js';
 import { TEST_SEED } from './test_seed.js';
 
 const PEER = { subnet: '10.1.2.0/24', publicIp: '192.168.100.2' };

@@ -1,9 +1,14 @@
 import t from 'tap';
 
-import type { LeaseStore, StoreEntry, StoreListing, WatchListener } from '../../src/lease/lease_store.js';
-import { MemorySpace } from '../../src/lease/memory_space.js';
-import { MemoryStore } from '../../src/lease/memory_store.js';
-import { storeContract, type StoreFixture } from '../../src/lease/store_contract.js';
+import type {
+  LeaseStore,
+  StoreEntry,
+  StoreListing,
+  WatchListener,
+} from '../../src/lease/store/lease_store.js';
+import { MemorySpace } from '../../src/lease/store/memory_space.js';
+import { MemoryStore } from '../../src/lease/store/memory_store.js';
+import { storeContract, type StoreFixture } from '../../src/lease/store/store_contract.js';
 
 /** Two stores of one kind over a new space. */
 function openWith<S extends LeaseStore>(make: (space: MemorySpace) => S): () => Promise<StoreFixture> {

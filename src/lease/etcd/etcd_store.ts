@@ -1,9 +1,9 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 
 import { SelvageError } from '../../errors.js';
-import type { LeaseStore, StoreEntry, StoreListing, WatchListener } from '../lease_store.js';
+import type { LeaseStore, StoreEntry, StoreListing, WatchListener } from '../store/lease_store.js';
 import { EtcdClient } from './etcd_client.js';
-import { checkEtcdOptions, type CheckedEtcdOptions, type EtcdStoreOptions } from './etcd_options.js';
+import type { CheckedEtcdOptions } from './etcd_options.js';
 import { RequestFault } from './fault.js';
 import {
   type CompareSchema,
@@ -41,17 +41,6 @@ interface Write {
   readonly isOurs: (found: StoreEntry) => boolean;
   /** It is not known whether the write was carried out, or will be: what becomes of its grant. */
   readonly giveUp: (grant: string) => void;
-}
-
-/**
- * Connects to etcd.
- *
- * @returns the store when its options are right; no server need be there yet
- * @throws SelvageError (as rejection) ERR_OPTION
- */
-// eslint-disable-next-line @typescript-eslint/require-await -- rejects instead of throwing, as every opening here does
-export async function openEtcdStore(options: EtcdStoreOptions): Promise<EtcdStore> {
-  return new EtcdStore(checkEtcdOptions(options));
 }
 
 /**

@@ -1,4 +1,4 @@
-import type { StoreEntry } from '../lease_store.js';
+import type { StoreEntry } from '../store/lease_store.js';
 import type { KeyValue } from './gen/kv_pb.js';
 
 const encoder = new TextEncoder();

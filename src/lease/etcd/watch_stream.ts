@@ -1,6 +1,6 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 
-import type { StoreEvent, WatchListener } from '../lease_store.js';
+import type { StoreEvent, WatchListener } from '../store/lease_store.js';
 import { faultOfCancel, RequestFault } from './fault.js';
 import { type Event, Event_EventType } from './gen/kv_pb.js';
 import type { WatchRequestSchema, WatchResponse } from './gen/rpc_pb.js';

@@ -1,6 +1,6 @@
 import { type AddressRange, findFreeSubnets, rangeOf, rangesOverlap } from './free_subnet.js';
-import type { Lease, LeaseSubnets } from './lease.js';
-import { formatLeaseKey } from './lease_key.js';
+import type { Lease, LeaseSubnets } from '../lease.js';
+import { formatLeaseKey } from '../lease_key.js';
 import type { NetworkConfig } from './network_config.js';
 import { formatSubnet, isInPool, type SubnetPool, subnetsIn } from './subnet_pool.js';
 

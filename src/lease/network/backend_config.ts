@@ -1,4 +1,4 @@
-import { messageOf, SelvageError } from '../errors.js';
+import { messageOf, SelvageError } from '../../errors.js';
 import { describeJson, pickGoFields } from './go_json.js';
 
 /** The names that flannel 0.28 registers; it compares them in lower case. */

@@ -1,4 +1,4 @@
-import { contains, formatPrefix, overlaps, parsePrefix, type Prefix } from '../prefix.js';
+import { contains, formatPrefix, overlaps, parsePrefix, type Prefix } from '../../prefix.js';
 
 /** A subnet and the place in the file that names it. */
 interface Claim {

@@ -1,9 +1,9 @@
 import { type FSWatcher, watch } from 'node:fs';
 import { dirname } from 'node:path';
 
-import { messageOf, SelvageError } from '../errors.js';
+import { messageOf, SelvageError } from '../../errors.js';
 import { readTextFile, statSignature } from './file_reader.js';
-import type { RouteListener, RouteSnapshot, RouteSource } from './route_source.js';
+import type { RouteListener, RouteSnapshot, RouteSource } from '../route_source.js';
 import { MAX_ROUTES_FILE_BYTES, parseRoutesFile, RoutesFileError } from './routes_file.js';
 
 /** From a change to the reading of the file: lets the several events of one write arrive. */

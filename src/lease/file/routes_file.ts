@@ -1,10 +1,10 @@
 import { z } from 'zod';
 
-import { messageOf, SelvageError } from '../errors.js';
-import { isUnicastIpv4, parseIpv4, parsePrefix } from '../prefix.js';
+import { messageOf, SelvageError } from '../../errors.js';
+import { isUnicastIpv4, parseIpv4, parsePrefix } from '../../prefix.js';
 import { findJsonFault } from './json_fault.js';
 import { nearName } from './near_name.js';
-import type { RouteSnapshot } from './route_source.js';
+import type { RouteSnapshot } from '../route_source.js';
 import { findSubnetProblems } from './subnet_rules.js';
 
 /** Most bytes of a routes file: 64 MiB. One with 65,536 peers has about 5 MiB. */

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 
-import { SelvageError } from '../errors.js';
+import { SelvageError } from '../../errors.js';
 
 /** One reading of a file. */
 export interface FileReading {

@@ -1,4 +1,4 @@
-import { findJsonFault } from './json_fault.js';
+import { findJsonFault } from '../file/json_fault.js';
 
 /** Characters of a wrong value that an error repeats. */
 const QUOTED_CHARS = 60;

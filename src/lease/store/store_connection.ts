@@ -1,5 +1,5 @@
-import { messageOf, SelvageError } from '../errors.js';
-import type { StoreConnection } from './lease_event.js';
+import { messageOf, SelvageError } from '../../errors.js';
+import type { StoreConnection } from '../lease_event.js';
 
 /** Most reasons that are remembered as told; a fault whose text varies must not fill the memory. */
 const MOST_TOLD = 64;

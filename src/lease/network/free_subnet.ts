@@ -1,5 +1,5 @@
-import { parseIpv6Prefix } from '../ipv6_prefix.js';
-import { parsePrefix } from '../prefix.js';
+import { parseIpv6Prefix } from '../../ipv6_prefix.js';
+import { parsePrefix } from '../../prefix.js';
 import { addressesIn, type SubnetPool } from './subnet_pool.js';
 
 /** The addresses of a prefix of either family. */

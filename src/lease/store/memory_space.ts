@@ -1,4 +1,4 @@
-import { SelvageError } from '../errors.js';
+import { SelvageError } from '../../errors.js';
 import type { StoreEntry, StoreEvent, StoreListing } from './lease_store.js';
 
 /** Changes that a watch can go back over; older ones are compacted, so that a space that lives for years does not grow. */

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
-import { SelvageError } from '../errors.js';
+import { SelvageError } from '../../errors.js';
 import type { LeaseStore, StoreEntry, StoreEvent, StoreListing, WatchListener } from './lease_store.js';
 import { type ChangeListener, MemorySpace } from './memory_space.js';
 
