@@ -28,21 +28,28 @@ export interface TableRoute {
  */
 const MAX_TABLE_BYTES = 256 * 1024 * 1024;
 const MAX_TABLE_WORDS = MAX_TABLE_BYTES / Int32Array.BYTES_PER_ELEMENT;
+/** A spare block is of use up to so many times the size of the table: 130 MiB must not stay for a table of 1 MiB. */
+const MOST_SPARE_TIMES = 4;
+/** Room for more, as a power of two of the part: a network that grows by single hosts must not need a new block for each. */
+const GROWTH_SHIFT = 3;
 
 /**
- * Writes one generation of the route table into a block of exactly the size it needs.
+ * Writes one generation of the route table into a block of exactly the size it needs, or into a spare one.
  *
  * Main thread; nothing is shared until the caller publishes the block.
  *
  * @param routes in any order; prefixes may nest (the longest wins); of equal prefixes the last wins
  * @param endpoints two words per next-hop id: IPv4 address as int32, UDP port; id 0 (this host) and unused ids are 0, 0
  * @param generation 1..2^31-1
+ * @param spare a block of an earlier generation that no lane reads any more; used if it has about the right size
+ * @returns the block, which is `spare` or a new one
  * @throws SelvageError ERR_ROUTE_LIMIT when the table would be larger than 256 MiB
  */
 export function buildRouteTable(
   routes: Iterable<TableRoute>,
   endpoints: Int32Array,
   generation: number,
+  spare?: SharedArrayBuffer,
 ): SharedArrayBuffer {
   const nextHops = endpoints.length / ENDPOINT_WORDS;
   invariant(Number.isInteger(nextHops), 'two words per endpoint');
@@ -57,7 +64,7 @@ export function buildRouteTable(
 
   const endpointsAt = trie.count;
   const peersAt = endpointsAt + endpoints.length;
-  const buffer = new SharedArrayBuffer((peersAt + peers.slots.length) * Int32Array.BYTES_PER_ELEMENT);
+  const buffer = blockOf(peersAt + peers.slots.length, spare);
   const words = new Int32Array(buffer);
   words.set(trie.words.subarray(0, trie.count));
   words.set(endpoints, endpointsAt);
@@ -68,6 +75,13 @@ export function buildRouteTable(
   words[WORD_PEERS] = peersAt;
   words[WORD_PEER_SHIFT] = peers.shift;
   return buffer;
+}
+
+function blockOf(words: number, spare: SharedArrayBuffer | undefined): SharedArrayBuffer {
+  const bytes = words * Int32Array.BYTES_PER_ELEMENT;
+  if (spare === undefined) return new SharedArrayBuffer(bytes);
+  if (spare.byteLength >= bytes && spare.byteLength <= bytes * MOST_SPARE_TIMES) return spare;
+  return new SharedArrayBuffer((words + (words >>> GROWTH_SHIFT)) * Int32Array.BYTES_PER_ELEMENT);
 }
 
 /** Routes grouped by prefix length, shortest first: a longer prefix is then always painted over a shorter one. */

@@ -176,15 +176,19 @@ export class RouteSet {
   /**
    * Makes a change and builds the table that shows it, unless nothing changed. When either fails, the set is as it was before.
    *
+   * @param spare see {@link build}
    * @throws SelvageError what the change throws, or ERR_ROUTE_LIMIT
    */
-  apply<T>(change: () => T): { readonly result: T; readonly table: SharedArrayBuffer | undefined } {
+  apply<T>(
+    change: () => T,
+    spare?: SharedArrayBuffer,
+  ): { readonly result: T; readonly table: SharedArrayBuffer | undefined } {
     const routes = new Map(this.#routes);
     const local = this.#local;
     const dirty = this.#dirty;
     try {
       const result = change();
-      return { result, table: this.#dirty ? this.build() : undefined };
+      return { result, table: this.#dirty ? this.build(spare) : undefined };
     } catch (error) {
       this.#adopt(routes);
       this.#local = local;
@@ -201,11 +205,12 @@ export class RouteSet {
   /**
    * Builds the next generation of the shared table. The set keeps no reference to it.
    *
+   * @param spare a block that nobody reads any more, to be written again instead of a new one if it has about the right size
    * @throws SelvageError ERR_ROUTE_LIMIT when the table would be too large; the generation then stays as it was
    */
-  build(): SharedArrayBuffer {
+  build(spare?: SharedArrayBuffer): SharedArrayBuffer {
     const generation = this.#generation === LAST_GENERATION ? 1 : this.#generation + 1;
-    const table = buildRouteTable(this.#tableRoutes(), this.#ids.endpointWords(), generation);
+    const table = buildRouteTable(this.#tableRoutes(), this.#ids.endpointWords(), generation, spare);
     this.#generation = generation;
     this.#dirty = false;
     return table;

@@ -25,7 +25,8 @@
  * | endpoints, 2 x nextHops   | [IPv4 address, port] of each id; 0, 0 when unused | main  | lanes   | before publication |
  * | peer set, a power of two  | addresses of endpoints, `EMPTY_SLOT` in between  | main   | lanes   | before publication |
  *
- * A generation never changes once published. Publication is the atomic store of its number into the control words, after
+ * A generation does not change while a lane may read it: its block is written again, if at all, only once every lane has
+ * observed a later one. A block may be larger than its table. Publication is the atomic store of its number into the control words, after
  * the last plain store here; a lane that loaded the number atomically therefore sees every word with plain loads.
  */
 
@@ -87,7 +88,7 @@ export class RouteTable {
     this.endpoints = words.subarray(endpointsAt, endpointsAt + this.nextHops * ENDPOINT_WORDS);
     this.peersAt = words[WORD_PEERS]!;
     this.peerShift = words[WORD_PEER_SHIFT]!;
-    this.peerMask = words.length - this.peersAt - 1;
+    this.peerMask = 2 ** (32 - this.peerShift) - 1;
   }
 }
 

@@ -6,8 +6,7 @@ import { RouteTable } from '../routing/route_table.js';
  * Takes the newest route table out of a lane's port, without the event loop: a lane never returns to it.
  *
  * The main thread posts a table and then announces its generation, so a lane that reads an announcement finds the table
- * here, unless it took it before. Older tables in the port are passed over; the garbage collector frees a table once no
- * lane holds it.
+ * here, unless it took it before. Older tables in the port are passed over.
  *
  * @returns undefined when the port is empty
  */

@@ -55,6 +55,11 @@ t.test('no descriptor leaks, over whole lives and failed starts', async (t) => {
   });
 });
 
+t.test('a thousand changes of the routes, 250 MiB of tables, leave no memory in use', async (t) => {
+  const { grownMebibytes } = (await runScenario('many-changes')) as { grownMebibytes: number };
+  t.ok(grownMebibytes < 100, `${grownMebibytes.toFixed(0)} MiB more than before`);
+});
+
 t.test('a forwarder can be closed while its lanes are still being loaded', async (t) => {
   t.same(await runScenario('close-during-start'), { devices: [] });
 });

@@ -182,6 +182,23 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     };
   },
 
+  /** Many changes, each of which makes a table of more than 256 KiB. */
+  'many-changes': async () => {
+    const forwarder = await open(1, { lanes: 2 });
+    const change = async (times: number): Promise<void> => {
+      for (let i = 0; i < times; i++) {
+        forwarder.routes.set({ prefix: '10.81.3.0/24', nextHop: `127.0.0.${1 + (i % 2)}` });
+        await forwarder.settled();
+      }
+    };
+    await change(50);
+    const before = process.memoryUsage.rss();
+    await change(1000);
+    const grownMebibytes = (process.memoryUsage.rss() - before) / 1024 / 1024;
+    await forwarder.close();
+    return { grownMebibytes };
+  },
+
   /** close() in the middle of the start of many lanes, whose threads are still loading. */
   'close-during-start': async () => {
     const forwarder = await createForwarder(options(1, { lanes: 8 }));

@@ -408,3 +408,36 @@ t.test(`any sequence of changes agrees with a model (TEST_SEED=${TEST_SEED})`, (
   t.pass('60 sequences');
   t.end();
 });
+
+t.test('a spare block is written again, whatever it held', (t) => {
+  const small = emptySet();
+  small.set({ prefix: '10.1.2.0/24', nextHop: '192.0.2.2' });
+  const large = emptySet();
+  for (let i = 0; i < 200; i++) large.set({ prefix: `10.2.${i}.128/25`, nextHop: `198.51.100.${1 + i}` });
+  const spare = large.build();
+  const block = small.build(spare);
+  t.equal(block, spare);
+  const table = new RouteTable(block);
+  t.equal(whereTo(table, '10.1.2.1'), '192.0.2.2:8285');
+  t.equal(whereTo(table, '10.2.7.129'), 'none', 'nothing is left of the routes before');
+  t.notOk(isPeerIpv4(table, parseIpv4('198.51.100.7')), 'nor of their hosts');
+  t.ok(isPeerIpv4(table, parseIpv4('192.0.2.2')));
+  t.end();
+});
+
+t.test('a spare block that does not fit is left as it is', (t) => {
+  const small = emptySet();
+  const large = emptySet();
+  for (let i = 0; i < 255; i++) large.set({ prefix: `10.${i}.1.128/25`, nextHop: '192.0.2.2' });
+  for (let i = 0; i < 255; i++) large.set({ prefix: `172.${i}.1.128/25`, nextHop: '192.0.2.2' });
+  for (let i = 0; i < 255; i++) large.set({ prefix: `198.${i}.1.128/25`, nextHop: '192.0.2.2' });
+  const tooSmall = small.build();
+  const before = Buffer.from(tooSmall).toString('base64');
+  const block = large.build(tooSmall);
+  t.not(block, tooSmall, 'too small');
+  t.equal(Buffer.from(tooSmall).toString('base64'), before);
+  t.equal(whereTo(new RouteTable(block), '198.254.1.200'), '192.0.2.2:8285');
+  t.equal(large.build(block), block, 'the new one serves the next generation');
+  t.not(small.build(block), block, 'too large by far');
+  t.end();
+});
