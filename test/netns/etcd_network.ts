@@ -75,10 +75,11 @@ export async function probe(
   return JSON.parse(stdout) as { code: number; body: unknown };
 }
 
-/** From now on nothing that `address` sends arrives at this host, without a word to anybody. */
-export async function cutOff(host: Namespace, address: string): Promise<void> {
+/** From now on nothing that these addresses send arrives at this host, without a word to anybody. */
+export async function cutOff(host: Namespace, ...addresses: readonly string[]): Promise<void> {
+  const rule = `ip saddr { ${addresses.join(', ')} } drop`;
   await host.exec('nft', ['-f', '-'], {
-    input: `table inet cut {\n chain input {\n type filter hook input priority -10;\n ip saddr ${address} drop\n }\n}\n`,
+    input: `table inet cut {\n chain input {\n type filter hook input priority -10;\n ${rule}\n }\n}\n`,
   });
 }
 

@@ -19,6 +19,8 @@ export interface EtcdServerOptions {
   readonly port?: number;
   /** TLS for clients with this server certificate; `clientAuth` asks clients for one of the same authority. */
   readonly tls?: { readonly certificates: Certificates; readonly clientAuth?: boolean };
+  /** Addresses of all members of its cluster, this one's among them: each has a namespace of its own. Alone without it. */
+  readonly members?: readonly string[];
   /** More flags, e.g. `--auth-token-ttl=1`. */
   readonly flags?: readonly string[];
 }
@@ -43,8 +45,11 @@ interface RangeAnswer {
   }[];
 }
 
+const LOOPBACK = '127.0.0.1';
 /** The client port of etcd, for a namespace where nobody else has it. */
 const CLIENT_PORT = 2379;
+/** And the one that members of a cluster reach each other at. */
+const PEER_PORT = 2380;
 /** Elections and leases in tenths of the usual times: the shortest lease is then 1 s. */
 const FAST = ['--heartbeat-interval=20', '--election-timeout=200', '--unsafe-no-fsync'];
 /** Operations of one transaction: enough for {@link EtcdServer.putAll}. */
@@ -96,7 +101,7 @@ export class EtcdServer implements Closable {
   /** E.g. `http://127.0.0.1:2379`. */
   get endpoint(): string {
     const scheme = this.#options.tls === undefined ? 'http' : 'https';
-    const address = this.#options.address ?? '127.0.0.1';
+    const address = this.#options.address ?? LOOPBACK;
     return `${scheme}://${address.includes(':') ? `[${address}]` : address}:${this.port}`;
   }
 
@@ -259,14 +264,11 @@ export class EtcdServer implements Closable {
 
   #flags(): string[] {
     const { tls, flags = [] } = this.#options;
-    const peer = `http://127.0.0.1:${this.#peerPort}`;
     const list = [
       `--data-dir=${this.#data}`,
       `--listen-client-urls=${this.endpoint}`,
       `--advertise-client-urls=${this.endpoint}`,
-      `--listen-peer-urls=${peer}`,
-      `--initial-advertise-peer-urls=${peer}`,
-      `--initial-cluster=default=${peer}`,
+      ...this.#peerFlags(),
       `--max-txn-ops=${MAX_OPERATIONS}`,
       ...FAST,
       ...flags,
@@ -276,6 +278,19 @@ export class EtcdServer implements Closable {
     if (tls.clientAuth === true)
       list.push('--client-cert-auth', `--trusted-ca-file=${tls.certificates.ca.cert}`);
     return list;
+  }
+
+  #peerFlags(): string[] {
+    const { members, address = LOOPBACK } = this.#options;
+    const [own, port] = members === undefined ? [LOOPBACK, this.#peerPort] : [address, PEER_PORT];
+    const urlOf = (member: string): string => `http://${member}:${port}`;
+    const peers = (members ?? [own]).map((member) => `${member}=${urlOf(member)}`);
+    return [
+      `--name=${own}`,
+      `--listen-peer-urls=${urlOf(own)}`,
+      `--initial-advertise-peer-urls=${urlOf(own)}`,
+      `--initial-cluster=${peers.join(',')}`,
+    ];
   }
 
   #spawn(command: string, args: readonly string[], options: ChildOptions = {}): Child {
