@@ -48,6 +48,8 @@ t.test('what etcd answers is taken for what it means', (t) => {
     [Code.InvalidArgument, 'etcdserver: request is too large', 'refused'],
   ];
   for (const [code, text, kind] of cases) t.equal(faultOf(new ConnectError(text, code)).kind, kind, text);
+  const noLeader = faultOf(new ConnectError('etcdserver: no leader', Code.Unavailable));
+  t.match(noLeader.reason, /^no leader: do most of .* run/, 'with what to look at');
   t.equal(
     faultOfCancel('rpc error: code = PermissionDenied desc = etcdserver: permission denied').kind,
     'permission',

@@ -44,6 +44,9 @@ const MOST_CAUSES = 8;
 /** Characters of a server's text that a message repeats. */
 const MOST_TEXT = 300;
 
+/** Said by a member of a cluster that cannot hear most of the others (etcd rpctypes.ErrGRPCNoLeader). */
+const NO_LEADER = "no leader: do most of the etcd cluster's members run, and reach each other?";
+
 /** Node's and OpenSSL's codes of connections that did not come about, or ended. */
 const CONNECTION_FAULTS: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'connection refused: is etcd running, and is etcd-endpoints right?',
@@ -194,6 +197,7 @@ function faultOfAnswer(error: ConnectError): Fault {
 
 /** Connect's words for a stream that was reset (connect-node, node-error.js) name neither who did it nor what it means. */
 function endText(text: string): string {
+  if (text === 'no leader') return NO_LEADER;
   return text.startsWith('http/2 stream closed') ? `the server ended the request: ${text}` : text;
 }
 

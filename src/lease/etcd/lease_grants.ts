@@ -13,6 +13,12 @@ export interface GrantState {
 }
 
 /**
+ * The longest time limit that etcd grants (lease/lessor.go MaxLeaseTTL). For a moment after its election a leader says more,
+ * namely that a grant never ends (Lease.Remaining before lessor.Promote): whoever believed it would never renew.
+ */
+const MOST_SECONDS = 9_000_000_000n;
+
+/**
  * Time limits: etcd calls them leases. All ids are etcd's 63-bit lease ids.
  */
 export class LeaseGrants {
@@ -51,8 +57,10 @@ export class LeaseGrants {
   }
 
   async state(id: bigint, signal: AbortSignal): Promise<GrantState> {
-    const { value } = await this.#client.call(({ calls: { lease } }, options) => {
-      return lease.leaseTimeToLive({ ID: id, keys: true }, options);
+    const { value } = await this.#client.call(async ({ calls: { lease } }, options) => {
+      const answer = await lease.leaseTimeToLive({ ID: id, keys: true }, options);
+      if (answer.TTL <= MOST_SECONDS) return answer;
+      throw new ConnectError('the leader is too new to know the time left', Code.Unavailable);
     }, signal);
     return { seconds: Number(value.TTL), keys: value.keys };
   }
