@@ -210,7 +210,7 @@ async function cutOffFromOthers(t: Test, network: Network, role: 'leader' | 'fol
   await cluster.isolate(watched);
   const majority = cluster.others(watched);
   await cluster.leaderOf(majority);
-  await network.assertFollow(t, majority[0]!, '10.1.74.0/24', `192.168.100.${74 + (from[0]! % 2)}`);
+  await network.assertFollow(t, majority[0]!, '10.1.74.0/24', `192.168.100.${role === 'leader' ? 74 : 75}`);
   await network.untilMoved(before);
   await network.untilHealthy();
   t.equal(await watchesAt(watched), 0, 'nobody watches at the member that is cut off');
