@@ -158,10 +158,11 @@ async function rollingRestart(t: Test, network: Network): Promise<void> {
   const before = await network.stores();
   const load = await CheckedLoad.start(scenario.lab);
   const churn = new Churn(cluster);
-  for (const { server } of cluster.members) {
-    await server.stop();
-    await churn.rounds(2);
-    await server.restart();
+  for (const member of cluster.members) {
+    churn.away = member;
+    await member.server.stop();
+    await churn.rounds(3);
+    await member.server.restart();
   }
   await churn.stop();
   t.comment(`${churn.changes} transactions`);
@@ -250,8 +251,10 @@ async function standsStill(t: Test, network: Network): Promise<void> {
   await network.assertWatchedAll(t);
 }
 
-/** Leases that come, change and go, by whichever member takes the change. */
+/** Leases that come, change and go, by one member after the other. */
 class Churn {
+  /** Passed over, as asking it would wait for its start. */
+  away: Member | undefined;
   /** Transactions that some member took. */
   changes = 0;
   readonly #cluster: EtcdCluster;
@@ -276,11 +279,12 @@ class Churn {
 
   async #run(): Promise<void> {
     for (let round = 0; !this.#stopping; round++) {
-      const { server } = this.#cluster.members[round % MEMBERS]!;
-      if (!server.running) continue; // another one runs
+      const member = this.#cluster.members[round % MEMBERS]!;
+      if (member === this.away) continue;
+      const { server } = member;
       const subnets = Array.from({ length: CHURN }, (_, i) => `10.1.${100 + i}.0/24`);
       const puts = subnets.map((subnet, i) => leaseEntry(subnet, `198.51.100.${1 + ((round + i) % 250)}`));
-      // Its member may be stopped at any moment.
+      // There may be no leader for a moment.
       const put = await server.putAll(puts).then(
         () => true,
         () => false,
