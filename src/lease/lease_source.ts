@@ -24,7 +24,13 @@ import { RoutesSnapshotFile, type SavedRoutes } from './routes_snapshot_file.js'
 import { ConnectionRecord, ToldOnce } from './store/store_connection.js';
 
 /** After these the next start should know. */
-const OF_OWN_LEASE: ReadonlySet<LeaseEvent['kind']> = new Set(['renewed', 'regained', 'moved', 'adopted']);
+const OF_OWN_LEASE: ReadonlySet<LeaseEvent['kind']> = new Set([
+  'renewed',
+  'lost',
+  'regained',
+  'moved',
+  'adopted',
+]);
 const FLANNELD = 'a host that writes no presence, such as flanneld';
 
 /**
@@ -33,7 +39,7 @@ const FLANNELD = 'a host that writes no presence, such as flanneld';
  * | from    | to      | by                                                      | never |
  * |---------|---------|---------------------------------------------------------|-------|
  * | made    | opening | `open`                                                  | a second `open` |
- * | opening | stale   | a sound snapshot on disk: `open` resolves at once       | a snapshot whose lease has run out, or of another network or public IP |
+ * | opening | stale   | a sound snapshot on disk: `open` resolves at once       | a snapshot whose lease has run out or was lost, or of another network or public IP |
  * | opening | live    | lease acquired, leases listed: `open` resolves          | two hosts with one subnet |
  * | stale   | live    | the same in the background; a `snapshot` change follows | |
  * | live    | live    | events of holder and sync                               | routes that go away because the store did |
@@ -331,12 +337,15 @@ export class LeaseSource implements RouteSource {
 
   #collect(): SavedRoutes | undefined {
     const { lease, held } = this.#holder;
-    if (lease === undefined || this.#sync === undefined) return undefined;
-    const { createdAt, grant } = held!.entry;
+    if (held === undefined || this.#sync === undefined) return undefined;
+    const { createdAt, grant } = held.entry;
+    const savedAt = new Date();
+    // Another host may have a lease that was lost: the next start may ask for it, and must not begin with it.
+    const expiresAt = lease === undefined ? savedAt : lease.expiresAt;
     return {
-      savedAt: new Date(),
+      savedAt,
       held: this.#held!,
-      own: { lease, createdAt, grant, expiresAt: lease.expiresAt },
+      own: { lease: held.lease, createdAt, grant, expiresAt },
       peers: this.#sync.peers,
     };
   }

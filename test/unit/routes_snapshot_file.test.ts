@@ -132,6 +132,23 @@ t.test('when the lease ran out meanwhile and is free, the same subnet is taken',
   t.match(await host.heard('acquired'), { how: 'previous', lease: { key: KEY } });
 });
 
+t.test('a host that ended while it had no lease does not begin with the subnet it lost', async (t) => {
+  const run = await ran(t);
+  const host = start(t, run);
+  await host.open();
+  await host.heard('acquired');
+  for (let n = 0; n < 16; n++) {
+    if (n !== 14) putLease(run.space, `10.1.${n}.0/24`, `192.0.2.${n + 30}`);
+  }
+  await host.heard('waiting');
+  await host.source.close();
+
+  const next = start(t, run);
+  const opening = next.open();
+  await t.rejects(opening, { code: 'ERR_OUT_OF_SUBNETS' }, 'it is another host now that has it');
+  t.match(next.of('warning'), [{ reason: /not used: the lease of that time ran out/ }]);
+});
+
 t.test('a backend that changed meanwhile ends the source', async (t) => {
   const run = await ran(t);
   putConfig(run.space, '{"Network":"10.1.0.0/16","Backend":{"Type":"vxlan"}}');
