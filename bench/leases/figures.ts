@@ -1,4 +1,4 @@
-import { median } from '../netns/results.js';
+import { Samples, type Summary } from '../samples.js';
 
 /** What is measured, in the order of the table. */
 export const FIGURES = {
@@ -25,45 +25,25 @@ export const FIGURES = {
 export type FigureName = keyof typeof FIGURES;
 
 /** One row of the result: what the JSON file holds. */
-export interface LeaseRow {
+export interface LeaseRow extends Summary {
   /** How many there are. */
   readonly leases: number;
   readonly figure: FigureName;
   readonly unit: string;
-  readonly median: number;
-  readonly min: number;
-  readonly max: number;
-  /** Rounds that yielded a figure. */
-  readonly rounds: number;
 }
-
-/** Digits that are kept of a figure. */
-const DIGITS = 5;
 
 /** Figures as they come in, one for each round. */
 export class LeaseFigures {
-  readonly #samples = new Map<string, number[]>();
+  readonly #samples = new Samples();
 
   add(leases: number, figure: FigureName, value: number): void {
-    const key = `${leases} ${figure}`;
-    const list = this.#samples.get(key);
-    if (list === undefined) this.#samples.set(key, [value]);
-    else list.push(value);
+    this.#samples.add(`${leases} ${figure}`, value);
   }
 
   /** Undefined when no round yielded a figure. */
   row(leases: number, figure: FigureName): LeaseRow | undefined {
-    const samples = this.#samples.get(`${leases} ${figure}`);
-    if (samples === undefined) return undefined;
-    return {
-      leases,
-      figure,
-      unit: FIGURES[figure].unit,
-      median: rounded(median(samples)),
-      min: rounded(Math.min(...samples)),
-      max: rounded(Math.max(...samples)),
-      rounds: samples.length,
-    };
+    const summary = this.#samples.summary(`${leases} ${figure}`);
+    return summary && { leases, figure, unit: FIGURES[figure].unit, ...summary };
   }
 
   rows(sizes: readonly number[]): LeaseRow[] {
@@ -72,14 +52,4 @@ export class LeaseFigures {
       .flatMap((leases) => names.map((figure) => this.row(leases, figure)))
       .filter((row) => row !== undefined);
   }
-}
-
-/** The value that so large a part of all is not above; NaN of none. */
-export function percentile(values: readonly number[], part: number): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.max(0, Math.ceil(part * sorted.length) - 1)] ?? NaN;
-}
-
-function rounded(value: number): number {
-  return Number(value.toPrecision(DIGITS));
 }

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import type { BenchLab } from './bench_lab.js';
-import { type LeaseFigures, percentile } from './figures.js';
+import { percentile } from '../samples.js';
+import type { LeaseFigures } from './figures.js';
 import type { LabProgram } from './lab_program.js';
 import { FIRST_FREE } from './made_leases.js';
 import { type Change, CHANGES, type ChurnCost, type HostMessage, type InForce } from './messages.js';

@@ -1,47 +1,27 @@
 import type { PathName } from '../../test/netns/peers.js';
+import { type Summary, Samples } from '../samples.js';
 import { LOADS, type LoadName, type Matrix, type ScenarioName } from './matrix.js';
 
 /** One row of the result: what the JSON file holds. */
-export interface BenchRow {
+export interface BenchRow extends Summary {
   readonly path: PathName;
   readonly scenario: ScenarioName;
   readonly load: LoadName;
   readonly unit: string;
-  readonly median: number;
-  readonly min: number;
-  readonly max: number;
-  /** Rounds that yielded a figure. */
-  readonly rounds: number;
 }
-
-/** Digits that are kept of a figure; no load repeats itself more closely. */
-const DIGITS = 5;
 
 /** Figures as they come in, one per round. */
 export class Results {
-  readonly #samples = new Map<string, number[]>();
+  readonly #samples = new Samples();
 
   add(scenario: ScenarioName, path: PathName, load: LoadName, value: number): void {
-    const key = keyOf(scenario, path, load);
-    const list = this.#samples.get(key);
-    if (list === undefined) this.#samples.set(key, [value]);
-    else list.push(value);
+    this.#samples.add(keyOf(scenario, path, load), value);
   }
 
   /** Undefined when no round yielded a figure. */
   row(scenario: ScenarioName, path: PathName, load: LoadName): BenchRow | undefined {
-    const samples = this.#samples.get(keyOf(scenario, path, load));
-    if (samples === undefined) return undefined;
-    return {
-      path,
-      scenario,
-      load,
-      unit: LOADS[load].unit,
-      median: rounded(median(samples)),
-      min: rounded(Math.min(...samples)),
-      max: rounded(Math.max(...samples)),
-      rounds: samples.length,
-    };
+    const summary = this.#samples.summary(keyOf(scenario, path, load));
+    return summary && { path, scenario, load, unit: LOADS[load].unit, ...summary };
   }
 
   /** All rows there are, by scenario, load and path. */
@@ -60,18 +40,6 @@ export class Results {
   }
 }
 
-/** The middle value, or the mean of the two middle ones; NaN of none. */
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const upper = sorted[Math.floor(sorted.length / 2)] ?? NaN;
-  const lower = sorted[Math.ceil(sorted.length / 2) - 1] ?? NaN;
-  return (lower + upper) / 2;
-}
-
 function keyOf(scenario: ScenarioName, path: PathName, load: LoadName): string {
   return `${scenario} ${path} ${load}`;
-}
-
-function rounded(value: number): number {
-  return Number(value.toPrecision(DIGITS));
 }

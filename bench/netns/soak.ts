@@ -4,7 +4,7 @@ import { ensurePackages, LAB_PACKAGES } from '../../test/netns/packages.js';
 import type { SelvageDaemon } from '../../test/netns/selvage.js';
 import { textTable } from '../text_table.js';
 import { residentMebibytes } from './resident_memory.js';
-import { median } from './results.js';
+import { median } from '../samples.js';
 
 export interface SoakOptions {
   /** How long, above 0. */

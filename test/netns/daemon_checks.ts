@@ -44,7 +44,7 @@ export function says(daemon: SelvageDaemon, text: RegExp, from = 0): Promise<Log
 }
 
 /** Waits for a state of a daemon that answers. */
-function untilStatus(
+export function untilStatus(
   what: string,
   daemon: SelvageDaemon,
   holds: (status: AgentStatus) => boolean,

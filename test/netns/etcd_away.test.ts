@@ -104,7 +104,7 @@ class Network {
 }
 
 t.test('a network whose etcd goes away', async (t) => {
-  const scenario = await Scenario.open(t, { hosts: 2, controlPlane: true });
+  const scenario = await Scenario.open(t, { hosts: 2, controlPlane: true, packages: ['nftables'] });
   const network = new Network(scenario, await startNetwork(scenario.lab));
   await Promise.all([network.start(0), network.start(1)]);
   await network.lab.setPodMtu(1472);
@@ -298,7 +298,11 @@ async function replaced(t: Test, network: Network): Promise<void> {
   await network.untilRoutes(0, ['10.1.2.0/24']);
   await network.untilRoutes(1, ['10.1.1.0/24']);
   await network.untilHealthy();
-  t.match(await network.etcd.list(leaseKey('')), [{ value: leaseValue('192.168.100.1') }, {}]);
+  t.strictSame(
+    (await network.etcd.list(leaseKey(''))).map(({ key, value }) => [key, value]),
+    [1, 2].map((n) => [leaseKey(`10.1.${n}.0/24`), leaseValue(`192.168.100.${n}`)]),
+    'etcd has their leases and no others',
+  );
   t.ok(await answers(lab.pod(0), lab.pod(1).address), 'the pods reach each other');
 }
 

@@ -21,7 +21,7 @@ const PASSWORD = 'correct-horse-7';
 t.setTimeout(180_000);
 
 t.test('etcd with users', async (t) => {
-  const scenario = await Scenario.open(t, { hosts: 2, controlPlane: true });
+  const scenario = await Scenario.open(t, { hosts: 2, controlPlane: true, packages: ['nftables'] });
   const { lab } = scenario;
   const etcd = await startNetwork(lab);
   await etcd.addUser(USER, PASSWORD, `${PREFIX}/`);
@@ -97,7 +97,7 @@ t.test('etcd with users', async (t) => {
 });
 
 t.test('etcd with TLS', async (t) => {
-  const scenario = await Scenario.open(t, { hosts: 2, controlPlane: true });
+  const scenario = await Scenario.open(t, { hosts: 2, controlPlane: true, packages: ['nftables'] });
   const { lab } = scenario;
   const certificates = makeCertificates(lab.directory, [lab.controlPlane.address]);
   const foreign = makeCertificates(lab.directory, [], 'foreign');

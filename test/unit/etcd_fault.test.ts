@@ -10,7 +10,7 @@ function nodeError(code: string): ConnectError {
 }
 
 t.test('a connection that never came about is told from one that ended', (t) => {
-  for (const code of ['ECONNREFUSED', 'ENOTFOUND', 'EHOSTUNREACH', 'ERR_CONNECT_TIMED_OUT']) {
+  for (const code of ['ECONNREFUSED', 'ENOTFOUND', 'EHOSTUNREACH', 'SELVAGE_CONNECT_TIMED_OUT']) {
     t.match(faultOf(nodeError(code)), { kind: 'server', maybeDone: false }, code);
   }
   for (const code of ['ECONNRESET', 'EPIPE', 'ERR_HTTP2_SESSION_ERROR']) {
