@@ -154,6 +154,8 @@ export class Agent extends EventEmitter<AgentEvents> {
 
   async #close(): Promise<void> {
     await this.#source.source.close();
+    // Before what runs has ended: it waits for every lane, and one that does not come up would keep it for ever.
+    await this.#forwarder?.close();
     await this.#settling;
     await this.#host.close();
     await this.#forwarder?.close();
@@ -196,6 +198,7 @@ export class Agent extends EventEmitter<AgentEvents> {
     const forwarder = await this.#createForwarder(snapshot);
     this.#forwarder = forwarder;
     this.#snapshot = snapshot;
+    if (this.#closing !== undefined) return;
     forwarder.routes.replace(snapshot.peers.map(routeOfPeer));
     await forwarder.settled();
     if (this.#closing !== undefined) return;

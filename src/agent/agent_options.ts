@@ -16,7 +16,7 @@ export interface StoreAgentSource {
   readonly store: LeaseStore;
   /** What tells one network of the store from another, e.g. the etcd prefix; the file in `stateDirectory` is named after it. */
   readonly networkName: string;
-  /** The lease is renewed so long before it ends, seconds, 60..86340. Default 3600. */
+  /** The lease is renewed so long before it ends, seconds, 1..86,340. Default 3,600. */
   readonly renewMarginSeconds?: number;
   /** End with ERR_LEASE_LOST when the lease is deleted or expires, as flanneld does, instead of taking it again. */
   readonly exitOnLeaseLoss?: boolean;

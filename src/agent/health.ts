@@ -1,9 +1,10 @@
 /**
  * Whether an agent does its work, and if not, why: pure rules over an {@link AgentView}.
  *
- * - `failing`: frames of this host are not carried, or nobody would send to it. A liveness probe may end the process.
- * - `degraded`: frames are carried, and something will need a hand sooner or later. The control plane being away is this:
- *   ending a forwarder for it would turn a fault of the control plane into one of the data path.
+ * - `failing`: frames of this host are not carried, and a new process may help. A liveness probe may end this one.
+ * - `degraded`: something needs a hand sooner or later, and a new process would not help. The control plane being away is
+ *   this: ending a forwarder for it would turn a fault of the control plane into one of the data path. So is waiting for a
+ *   network config or a lease, when no frames are carried yet: that is what readiness is for.
  */
 import type { LaneStats } from '../workers/forwarder_stats.js';
 import type { AgentView, SourceView } from './agent_view.js';

@@ -82,15 +82,13 @@ export class HostSetup {
           fullyRandom: firewall.fullyRandom ?? true,
           networks,
           resyncSeconds,
-          onRepair: (reason) => {
-            this.#firewallError = undefined;
-            onWarning(`the firewall rules were put back: ${reason}`);
-          },
+          onRepair: (reason) => onWarning(`the firewall rules were put back: ${reason}`),
           onWarning,
           onError: (error) => {
             this.#firewallError = error.message;
             onWarning(`the firewall rules could not be checked: ${error.message}`);
           },
+          onRecovery: () => (this.#firewallError = undefined),
         });
       }
       this.#firewallError = undefined;

@@ -26,6 +26,8 @@ export interface FirewallOptions extends Omit<FirewallRules, 'fullyRandom'> {
   readonly onWarning: (message: string) => void;
   /** The rules could not be looked at or put back; told once until it works again. */
   readonly onError: (error: Error) => void;
+  /** After {@link onError}: they could be looked at again, and are in force. */
+  readonly onRecovery: () => void;
 }
 
 export const DEFAULT_RESYNC_SECONDS = 5;
@@ -48,8 +50,8 @@ export class Firewall {
     this.#options = options;
     this.#table = tableOf(options.tunName);
     this.#rules = { networks, masquerade, forward, fullyRandom };
-    const { resyncSeconds = DEFAULT_RESYNC_SECONDS, onError } = options;
-    this.#check = new PeriodicCheck(resyncSeconds, () => this.#keep(), onError);
+    const { resyncSeconds = DEFAULT_RESYNC_SECONDS, onError, onRecovery } = options;
+    this.#check = new PeriodicCheck(resyncSeconds, () => this.#keep(), onError, onRecovery);
   }
 
   /**

@@ -3,6 +3,7 @@ export class PeriodicCheck {
   readonly #everyMillis: number;
   readonly #check: () => Promise<void>;
   readonly #onError: (error: Error) => void;
+  readonly #onRecovery: () => void;
   #timer: NodeJS.Timeout | undefined;
   /** Ends when all that was begun has ended; never rejects. */
   #turn: Promise<unknown> = Promise.resolve();
@@ -13,11 +14,18 @@ export class PeriodicCheck {
    * @param everySeconds from the end of one look to the next; 0 is never
    * @param check must not overlap itself nor a change, and does not
    * @param onError called once for a message until a look goes well
+   * @param onRecovery called when a look goes well after one that did not
    */
-  constructor(everySeconds: number, check: () => Promise<void>, onError: (error: Error) => void) {
+  constructor(
+    everySeconds: number,
+    check: () => Promise<void>,
+    onError: (error: Error) => void,
+    onRecovery: () => void = () => {},
+  ) {
     this.#everyMillis = everySeconds * 1000;
     this.#check = check;
     this.#onError = onError;
+    this.#onRecovery = onRecovery;
     this.#schedule();
   }
 
@@ -44,6 +52,7 @@ export class PeriodicCheck {
   async #look(): Promise<void> {
     try {
       await this.between(this.#check);
+      if (this.#reported !== '' && !this.#closed) this.#onRecovery();
       this.#reported = '';
     } catch (thrown) {
       const error = thrown instanceof Error ? thrown : new Error(String(thrown));

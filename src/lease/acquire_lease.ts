@@ -142,7 +142,8 @@ export class LeaseAcquirer {
       case 'reuse':
         return this.#reuse(choice.lease, listing, held, signal);
       case 'create':
-        if (choice.discard !== undefined) await this.#discard(choice.discard, listing, signal);
+        if (choice.discard !== undefined && !(await this.#discard(choice.discard, listing, signal)))
+          return LOST_RACE_MILLIS * random();
         return this.#create(choice.subnets, choice.how, held, signal);
     }
   }
@@ -156,7 +157,7 @@ export class LeaseAcquirer {
     const { store, value, random } = this.#options;
     const entry = listing.entries.find(({ key }) => key === lease.key)!;
     if (!lease.reserved && (await this.#giveWay(lease, entry, listing, signal)))
-      return LOST_RACE_MILLIS * this.#options.random();
+      return LOST_RACE_MILLIS * random();
     const sentMs = performance.now();
     const ttlSeconds = lease.reserved ? 0 : LEASE_TTL_SECONDS;
     const keep = lease.reserved && entry.value === value;
@@ -197,11 +198,12 @@ export class LeaseAcquirer {
     return true;
   }
 
-  /** A failure to remove it is a lost race like any other: what follows is decided by the next listing. */
-  async #discard(lease: Lease, listing: StoreListing, signal: AbortSignal): Promise<void> {
+  /** @returns false when somebody wrote it meanwhile: a lost race like any other */
+  async #discard(lease: Lease, listing: StoreListing, signal: AbortSignal): Promise<boolean> {
     const entry = listing.entries.find(({ key }) => key === lease.key)!;
-    await this.#options.store.remove(entry, signal);
+    if (!(await this.#options.store.remove(entry, signal))) return false;
     this.#warn(`removed ${lease.key}, a lease of this public IP that the network config no longer allows`);
+    return true;
   }
 
   async #readConfig(signal: AbortSignal): Promise<HeldConfig> {

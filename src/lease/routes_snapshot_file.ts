@@ -73,6 +73,7 @@ export class RoutesSnapshotFile {
   readonly #options: RoutesSnapshotFileOptions;
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> = Promise.resolve();
+  #closed = false;
 
   constructor(options: RoutesSnapshotFileOptions) {
     this.#options = options;
@@ -95,14 +96,15 @@ export class RoutesSnapshotFile {
     }
   }
 
-  /** Something changed: it will be written within a second. */
+  /** Something changed: it will be written within a second, unless the file was closed. */
   noteChange(): void {
-    if (this.#timer !== undefined) return;
+    if (this.#timer !== undefined || this.#closed) return;
     this.#timer = setTimeout(() => this.#write(), DEBOUNCE_MILLIS).unref();
   }
 
   /** Writes what has not been written. */
   async close(): Promise<void> {
+    this.#closed = true;
     if (this.#timer !== undefined) this.#write();
     await this.#writing;
   }

@@ -5,6 +5,8 @@
  *  pod1 --- cni0 - flannel0 ~ selvage run ~ u1 ==== u2 ~ selvage run ~ flannel0 - cni0 --- pod2
  * ```
  */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import t from 'tap';
@@ -22,6 +24,11 @@ import { until } from './until.js';
  * a stop that hangs takes for ever.
  */
 const STOP_SECONDS = 5;
+
+/** Makes each lane die as it begins, as for lack of memory. */
+const NO_LANES = `
+  const { isMainThread, parentPort } = require('node:worker_threads');
+  if (!isMainThread) parentPort?.on('message', () => process.exit(1));`;
 
 t.setTimeout(120_000);
 
@@ -124,6 +131,15 @@ t.test('what run sets up, and takes down', async (t) => {
       t.ok(code === 0 || (code === 128 + 15 && child.stderr === ''), `after ${millis} ms: exit code ${code}`);
       t.notOk(await hasDevice(host1, 'flannel0'), `after ${millis} ms: no device`);
     }
+  });
+
+  await t.test('SIGTERM while no lane comes up: exit code 0 and no device', async (t) => {
+    const preload = join(lab.directory, 'no_lanes.cjs');
+    writeFileSync(preload, NO_LANES);
+    const daemon = await scenario.start(0, { started: 'spawned', nodeArgs: ['--require', preload] });
+    await daemon.logged(({ msg }) => msg.startsWith('a lane died'), 30);
+    t.equal((await daemon.stop(20)).code, 0);
+    t.notOk(await hasDevice(host1, 'flannel0'));
   });
 
   await t.test('a second signal at once: it ends, and the device is gone', async (t) => {

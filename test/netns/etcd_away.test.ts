@@ -16,26 +16,24 @@ import t, { type Test } from 'tap';
 import { readAgentRoutes } from '../../src/index.js';
 import { CheckedLoad } from './checked_load.js';
 import { cpuSeconds } from './cpu_time.js';
-import type { EtcdServer } from './etcd_server.js';
 import {
   answers,
   cutOff,
   HEALTH_ARGS,
-  leaseKey,
-  leaseValue,
   probe,
   reconnect,
-  startNetwork,
+  SECONDS,
   untilAway,
   untilHealthy,
-} from './etcd_network.js';
+} from './daemon_checks.js';
+import type { EtcdServer } from './etcd_server.js';
+import { leaseKey, leaseValue, startNetwork } from './flannel_network.js';
 import type { Lab } from './lab.js';
 import { Scenario } from './scenario.js';
 import { daemonFiles, type SelvageDaemon } from './selvage.js';
 import { checkedTcp } from './transfers.js';
 import { until } from './until.js';
 
-const SECONDS = 30;
 const CPU_SECONDS = 3;
 /** Of one core. A loop that tries again without a pause takes all of it, and a lane that looks too often a good part. */
 const IDLE_SHARE = 0.1;
@@ -202,7 +200,7 @@ async function daemonKilled(t: Test, network: Network): Promise<void> {
   await network.kill(0);
   const started = performance.now();
   const daemon = await network.start(0);
-  await until('pod2 to answer again', () => answers(lab.pod(0), lab.pod(1)), SECONDS);
+  await until('pod2 to answer again', () => answers(lab.pod(0), lab.pod(1).address), SECONDS);
   t.comment(`traffic flows ${Math.round(performance.now() - started)} ms after the daemon was started`);
   await untilHealthy(daemon);
   t.match(await daemon.status(), { network: { subnet: '10.1.1.0/24' }, source: { stale: false } });
@@ -221,7 +219,7 @@ async function daemonKilledMeanwhile(t: Test, network: Network): Promise<void> {
   await etcd.put(leaseKey(FOREIGN), leaseValue('192.168.100.77'));
   const daemon = await network.start(0);
   t.strictSame(await network.subnetsOf(0), ['10.1.2.0/24', WHILE_AWAY], 'it has the routes it had');
-  t.ok(await answers(lab.pod(0), lab.pod(1)), 'and forwards by them');
+  t.ok(await answers(lab.pod(0), lab.pod(1).address), 'and forwards by them');
   t.match(await daemon.status(), {
     health: { status: 'degraded' },
     network: { subnet: '10.1.1.0/24' },
@@ -305,7 +303,7 @@ async function replaced(t: Test, network: Network): Promise<void> {
     [1, 2].map((n) => [leaseKey(`10.1.${n}.0/24`), leaseValue(`192.168.100.${n}`)]),
     'etcd has their leases and no others',
   );
-  t.ok(await answers(lab.pod(0), lab.pod(1)), 'the pods reach each other');
+  t.ok(await answers(lab.pod(0), lab.pod(1).address), 'the pods reach each other');
 }
 
 async function storeOf(daemon: SelvageDaemon) {

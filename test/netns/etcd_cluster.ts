@@ -1,5 +1,6 @@
 import { type EtcdKey, EtcdServer } from './etcd_server.js';
-import { cutOff, leaseKey, leaseValue, PREFIX, reconnect } from './etcd_network.js';
+import { cutOff, reconnect } from './daemon_checks.js';
+import { leaseKey, leaseValue, PREFIX } from './flannel_network.js';
 import type { LabHost } from './lab.js';
 import { until } from './until.js';
 

@@ -16,25 +16,22 @@ import { hasDevice } from './cli_checks.js';
 import {
   answers,
   assertAllReach,
-  FlannelNetwork,
+  HEALTH_ARGS,
+  HEALTH_PORT,
   httpGet,
-  leaseKey,
-  leaseValue,
   nextHops,
-  PREFIX,
   reaches,
   says,
   SECONDS,
-} from './flannel_network.js';
+} from './daemon_checks.js';
+import { FlannelNetwork, leaseKey, leaseValue, PREFIX } from './flannel_network.js';
 import type { LabHost } from './lab.js';
 import { daemonFiles, SELVAGE_MAIN, SelvageDaemon } from './selvage.js';
 import { startToolUntil } from './tool.js';
 import { until } from './until.js';
 
 const DAY_SECONDS = 86_400;
-const HEALTH = 'http://127.0.0.1:8081';
-const HEALTH_FLAGS = ['--healthz-ip', '127.0.0.1', '--healthz-port', '8081'];
-const MASQUERADE_FLAGS = ['-ip-masq', '-healthz-ip', '127.0.0.1', '-healthz-port', '8081'];
+const MASQUERADE_FLAGS = ['-ip-masq', '-healthz-ip', '127.0.0.1', '-healthz-port', String(HEALTH_PORT)];
 
 t.setTimeout(240_000);
 
@@ -44,7 +41,7 @@ t.test('three hosts join', async (t) => {
   const path = join(lab.directory, 'notify.sock');
   const manager = await startToolUntil('listening', lab.host(0), 'notify_socket', path);
   const [first, second] = await Promise.all([
-    network.start(0, { extraArgs: ['--ip-masq', ...HEALTH_FLAGS], env: { NOTIFY_SOCKET: path } }),
+    network.start(0, { extraArgs: ['--ip-masq', ...HEALTH_ARGS], env: { NOTIFY_SOCKET: path } }),
     network.start(1),
     network.start(2),
   ]);
@@ -204,10 +201,10 @@ t.test('what is not there yet is waited for', async (t) => {
   const [host1] = lab.hosts as [LabHost];
 
   await t.test('no config, then a wrong one, then a sound one', async (t) => {
-    const daemon = await network.start(0, { started: 'spawned', extraArgs: HEALTH_FLAGS });
+    const daemon = await network.start(0, { started: 'spawned', extraArgs: HEALTH_ARGS });
     await says(daemon, /waiting: flannel config not found in etcd .*write key "config"/);
-    t.equal((await httpGet(host1, `${HEALTH}/healthz`)).status, 200, 'waiting is no reason to be ended');
-    t.equal((await httpGet(host1, `${HEALTH}/readyz`)).status, 503, 'but it is not ready');
+    t.equal((await httpGet(host1, '/healthz')).code, 200, 'waiting is no reason to be ended');
+    t.equal((await httpGet(host1, '/readyz')).code, 503, 'but it is not ready');
     t.match((await daemon.status()).health, { status: 'degraded' });
 
     await network.configure({ Network: '10.1.0.0/16', SubnetLen: 31 });
@@ -219,7 +216,7 @@ t.test('what is not there yet is waited for', async (t) => {
 
     await network.configure({ Network: '10.1.0.0/16' });
     await says(daemon, /^ready$/);
-    t.equal((await httpGet(host1, `${HEALTH}/readyz`)).status, 200, 'it goes on by itself');
+    t.equal((await httpGet(host1, '/readyz')).code, 200, 'it goes on by itself');
     const waits = daemon.log.filter(({ msg }) => msg.startsWith('waiting: flannel config not found'));
     t.equal(waits.length, 1, 'each reason was told once');
     t.equal((await daemon.stop()).code, 0);
@@ -302,7 +299,7 @@ t.test("flanneld's command line and environment", async (t) => {
       FLANNELD_SUBNET_FILE: daemonFiles(lab, 1).subnetEnv,
       FLANNELD_IP_MASQ: 'true',
       FLANNELD_HEALTHZ_IP: '127.0.0.1',
-      FLANNELD_HEALTHZ_PORT: '8081',
+      FLANNELD_HEALTHZ_PORT: String(HEALTH_PORT),
     }),
   ];
   for (const [i, host] of [host1, host2].entries()) {
@@ -310,7 +307,7 @@ t.test("flanneld's command line and environment", async (t) => {
     await t.test(`the ${how}`, async (t) => {
       const daemon = daemons[i]!;
       await says(daemon, /^ready$/);
-      t.equal((await httpGet(host, `${HEALTH}/readyz`)).status, 200, 'health is where it was asked for');
+      t.equal((await httpGet(host, '/readyz')).code, 200, 'health is where it was asked for');
       t.match(readFileSync(daemon.files.subnetEnv, 'utf8'), /FLANNEL_IPMASQ=true\n$/, 'masquerading is on');
       const { subnet, publicIp } = (await network.leases().then((all) => byIp(all, host.publicIp)))!;
       t.equal(publicIp, host.publicIp, 'the interface is the one that was named');
@@ -337,9 +334,9 @@ function vxlanValue(publicIp: string): string {
 
 /** Samples of the Prometheus text of a host's daemon, by name and labels. */
 async function metrics(host: LabHost): Promise<Map<string, number>> {
-  const { status, body } = await httpGet(host, `${HEALTH}/metrics`);
-  if (status !== 200) throw new Error(`/metrics answers ${status}`);
-  const lines = body.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
+  const { code, text } = await httpGet(host, '/metrics');
+  if (code !== 200) throw new Error(`/metrics answers ${code}`);
+  const lines = text.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
   return new Map(
     lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ')))]),
   );

@@ -15,17 +15,8 @@ import t, { type Test } from 'tap';
 import type { AgentStatus } from '../../src/index.js';
 import { CheckedLoad } from './checked_load.js';
 import { hasDevice } from './cli_checks.js';
-import {
-  assertAllReach,
-  FlannelNetwork,
-  leaseKey,
-  leaseValue,
-  nextHops,
-  PREFIX,
-  reaches,
-  says,
-  SECONDS,
-} from './flannel_network.js';
+import { assertAllReach, nextHops, reaches, says, SECONDS } from './daemon_checks.js';
+import { FlannelNetwork, leaseKey, leaseValue, PREFIX } from './flannel_network.js';
 import type { LabHost } from './lab.js';
 import type { SelvageDaemon } from './selvage.js';
 import { checkedTcp } from './transfers.js';

@@ -7,23 +7,15 @@ import t, { type Test } from 'tap';
 
 import { type AgentStatus, readAgentRoutes } from '../../src/index.js';
 import { CheckedLoad } from './checked_load.js';
+import { answers, SECONDS, untilHealthy, untilStatus } from './daemon_checks.js';
 import type { EtcdServer } from './etcd_server.js';
-import {
-  answers,
-  leaseKey,
-  leaseValue,
-  PREFIX,
-  startNetwork,
-  untilHealthy,
-  untilStatus,
-} from './etcd_network.js';
+import { leaseKey, leaseValue, PREFIX, startNetwork } from './flannel_network.js';
 import { Scenario } from './scenario.js';
 import type { SelvageDaemon } from './selvage.js';
 import { until } from './until.js';
 
 const LEASES = 10_000;
 const CHANGED_AT_ONCE = 1_000;
-const SECONDS = 30;
 
 /** Keys and values that are not routed to, and what is said about each. */
 const MALFORMED: readonly [name: string, value: string, says: RegExp][] = [
@@ -60,7 +52,7 @@ t.test(`a network of ${LEASES} leases`, async (t) => {
   await t.test('is loaded whole, and a real host among them is reached', async (t) => {
     await untilRoutes(daemon, LEASES + 1);
     t.match((await untilHealthy(daemon)).source, { stale: false, relists: 0 });
-    await until('pod2 to answer', () => answers(lab.pod(0), lab.pod(1)), SECONDS);
+    await until('pod2 to answer', () => answers(lab.pod(0), lab.pod(1).address), SECONDS);
     t.match(await routeOf(daemon, '10.1.2.0/24'), { nextHop: lab.host(1).publicIp });
     for (const i of [0, LEASES / 2, LEASES - 1]) {
       t.match(await routeOf(daemon, subnetOf(i)), { nextHop: publicIpOf(i) }, `${subnetOf(i)} is there`);
@@ -101,8 +93,8 @@ t.test(`a network of ${LEASES} leases`, async (t) => {
   await t.test('a host that joins is reached from all the others', async (t) => {
     await scenario.start(2, { etcd: etcd.endpoint });
     await lab.setPodMtu(1472);
-    await until('pod3 to answer pod1', () => answers(lab.pod(0), lab.pod(2)), SECONDS);
-    await until('pod3 to answer pod2', () => answers(lab.pod(1), lab.pod(2)), SECONDS);
+    await until('pod3 to answer pod1', () => answers(lab.pod(0), lab.pod(2).address), SECONDS);
+    await until('pod3 to answer pod2', () => answers(lab.pod(1), lab.pod(2).address), SECONDS);
     await untilRoutes(daemon, LEASES + 2);
     t.match(await routeOf(daemon, '10.1.3.0/24'), { nextHop: lab.host(2).publicIp });
   });

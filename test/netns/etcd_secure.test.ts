@@ -8,21 +8,13 @@ import t, { type Test } from 'tap';
 
 import { readAgentRoutes } from '../../src/index.js';
 import { type Certificates, makeCertificates } from './certificates.js';
+import { answers, SECONDS, untilAway, untilHealthy } from './daemon_checks.js';
 import type { EtcdServer } from './etcd_server.js';
-import {
-  answers,
-  leaseKey,
-  leaseValue,
-  PREFIX,
-  startNetwork,
-  untilAway,
-  untilHealthy,
-} from './etcd_network.js';
+import { leaseKey, leaseValue, PREFIX, startNetwork } from './flannel_network.js';
 import { Scenario } from './scenario.js';
 import { daemonFiles, type SelvageDaemon, type SelvageOptions } from './selvage.js';
 import { until } from './until.js';
 
-const SECONDS = 40;
 const USER = 'flannel';
 const PASSWORD = 'correct-horse-7';
 
@@ -70,7 +62,7 @@ t.test('etcd with users', async (t) => {
   await t.test('the right user joins, and the password shows nowhere', async (t) => {
     const daemons = await Promise.all([scenario.start(0, options), scenario.start(1, options)]);
     await Promise.all(daemons.map(untilHealthy));
-    t.ok(await answers(lab.pod(0), lab.pod(1)));
+    t.ok(await answers(lab.pod(0), lab.pod(1).address));
     for (const { pid, child } of daemons) {
       t.notMatch(readFileSync(`/proc/${pid}/cmdline`, 'utf8'), PASSWORD);
       t.notMatch(child.stderr, PASSWORD);
@@ -80,7 +72,7 @@ t.test('etcd with users', async (t) => {
       await etcd.put(leaseKey('10.1.70.0/24'), leaseValue('192.168.100.70'));
       await Promise.all(daemons.map((daemon) => untilRoute(daemon, '10.1.70.0/24')));
       await Promise.all(daemons.map(untilHealthy));
-      t.ok(await answers(lab.pod(0), lab.pod(1)));
+      t.ok(await answers(lab.pod(0), lab.pod(1).address));
     });
     await t.test(
       'a password that is changed under way: said, the routes stay, and all is well with the old one',
@@ -94,7 +86,7 @@ t.test('etcd with users', async (t) => {
           );
           t.notMatch(message, PASSWORD);
         }
-        t.ok(await answers(lab.pod(0), lab.pod(1)), 'frames are carried');
+        t.ok(await answers(lab.pod(0), lab.pod(1).address), 'frames are carried');
         await setPassword(etcd, PASSWORD);
         await etcd.put(leaseKey('10.1.71.0/24'), leaseValue('192.168.100.71'));
         await Promise.all(daemons.map((daemon) => untilRoute(daemon, '10.1.71.0/24')));
@@ -139,7 +131,7 @@ t.test('etcd with TLS', async (t) => {
     });
     const daemons = await Promise.all([scenario.start(0, options), scenario.start(1, options)]);
     await Promise.all(daemons.map(untilHealthy));
-    t.ok(await answers(lab.pod(0), lab.pod(1)), 'is joined with one');
+    t.ok(await answers(lab.pod(0), lab.pod(1).address), 'is joined with one');
     await t.test('all certificates renewed on disk, the authority too: the daemons go on', async (t) => {
       await etcd.stop();
       await Promise.all(daemons.map(untilAway));
@@ -148,7 +140,7 @@ t.test('etcd with TLS', async (t) => {
       await etcd.put(leaseKey('10.1.70.0/24'), leaseValue('192.168.100.70'));
       await Promise.all(daemons.map((daemon) => untilRoute(daemon, '10.1.70.0/24')));
       await Promise.all(daemons.map(untilHealthy));
-      t.ok(await answers(lab.pod(0), lab.pod(1)));
+      t.ok(await answers(lab.pod(0), lab.pod(1).address));
     });
   });
 });

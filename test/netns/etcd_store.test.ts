@@ -18,8 +18,6 @@ t.test('entries', async (t) => {
   const server = await startEtcd(t);
   const store = await openStore(t, { endpoints: [server.endpoint] });
 
-  // The store contract (`storeContract` of src/lease/store/store_contract.ts) is to be run here, for this server and store.
-
   await t.test(
     'create writes the bytes of the value below the prefix, bound to a lease of that time',
     async (t) => {

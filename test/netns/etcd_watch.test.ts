@@ -14,7 +14,7 @@ import { LeaseSource } from '../../src/lease/lease_source.js';
 import type { RouteChange } from '../../src/lease/route_source.js';
 import { seededRandom } from '../reference/seeded_random.js';
 import { TEST_SEED } from '../unit/test_seed.js';
-import { leaseKey, leaseValue, PREFIX } from './etcd_network.js';
+import { leaseKey, leaseValue, PREFIX } from './flannel_network.js';
 import type { EtcdServer } from './etcd_server.js';
 import { FOREVER, openStore, startEtcd } from './etcd_stores.js';
 import { TcpProxy } from './tcp_proxy.js';

@@ -24,9 +24,10 @@ import { until } from './until.js';
 
 t.setTimeout(120_000);
 
-type Options = Omit<FirewallOptions, 'onRepair' | 'onWarning' | 'onError'>;
+type Options = Omit<FirewallOptions, 'onRepair' | 'onWarning' | 'onError' | 'onRecovery'>;
 type News =
   | { event: 'open'; warnings: string[] }
+  | { event: 'recovery' }
   | { event: 'repair' | 'warning' | 'error'; message: string }
   | { event: 'refused'; code: string; message: string };
 
@@ -48,6 +49,7 @@ const KEEP = `
   try {
     const firewall = await Firewall.open({
       ...input.options, onRepair: news('repair'), onWarning: news('warning'), onError: news('error'),
+      onRecovery: () => tell({ event: 'recovery' }),
     });
     const life = setInterval(() => undefined, 1000);
     process.on('SIGTERM', () => firewall.close().then(() => clearInterval(life)));
@@ -382,9 +384,14 @@ t.test('what nft cannot do', async (t) => {
     await until('several looks', async () => (await calls()) > 8);
     t.match(newsOf(program, 'error'), [/out of order/]);
     t.equal(newsOf(program, 'error').length, 1);
+    const recoveries = (): number =>
+      (program.told as News[]).filter(({ event }) => event === 'recovery').length;
+    t.equal(recoveries(), 0);
     pretend(`exec ${real} "$@"`);
+    await until('the recovery', () => recoveries() > 0);
     await nft(lab, 'delete', 'table', 'inet', TABLE);
     await until('the repair', () => newsOf(program, 'repair').length === 1);
+    t.equal(recoveries(), 1, 'and so is its end');
     await end(program);
   });
 

@@ -1,18 +1,14 @@
 import type { Test } from 'tap';
 
-import { type AgentRoute, readAgentRoutes } from '../../src/index.js';
 import type { CommandResult } from './child.js';
-import { type EtcdKey, EtcdServer } from './etcd_server.js';
-import type { Lab, LabHost, LabPod } from './lab.js';
-import type { Namespace } from './namespace.js';
+import { says } from './daemon_checks.js';
+import { type EtcdKey, EtcdServer, type EtcdServerOptions } from './etcd_server.js';
+import type { Lab } from './lab.js';
 import { Scenario, type ScenarioOptions } from './scenario.js';
-import { type LogLine, SELVAGE_MAIN, type SelvageDaemon, type SelvageOptions } from './selvage.js';
-import { until } from './until.js';
+import { SELVAGE_MAIN, type SelvageDaemon, type SelvageOptions } from './selvage.js';
 
 /** flanneld's default prefix, and ours. */
 export const PREFIX = '/coreos.com/network';
-/** What a state may take to come on a busy machine; only a fault waits so long. */
-export const SECONDS = 30;
 
 export interface NetworkOptions extends ScenarioOptions {
   /** Value of the `config` key; that of the lab's network without it, null for none. */
@@ -34,8 +30,7 @@ export class FlannelNetwork {
   /** Goes when the test ends. */
   static async open(t: Test, { config, ...options }: NetworkOptions = {}): Promise<FlannelNetwork> {
     const scenario = await Scenario.open(t, { ...options, controlPlane: true });
-    const { namespace, address } = scenario.lab.controlPlane;
-    const etcd = await EtcdServer.start({ host: namespace, address });
+    const etcd = await startEtcd(scenario.lab);
     t.teardown(() => etcd.close());
     const network = new FlannelNetwork(scenario, etcd);
     if (config !== null) await network.configure(config ?? { Network: scenario.lab.network });
@@ -89,6 +84,23 @@ export class FlannelNetwork {
   }
 }
 
+/** A server at the lab's control plane whose network is the lab's. Its data begin empty each time. */
+export async function startNetwork(
+  lab: Lab,
+  options: Omit<EtcdServerOptions, 'host' | 'address'> = {},
+): Promise<EtcdServer> {
+  const etcd = await startEtcd(lab, options);
+  await etcd.put(`${PREFIX}/config`, JSON.stringify({ Network: lab.network }));
+  return etcd;
+}
+
+function startEtcd(
+  { controlPlane: { namespace, address } }: Lab,
+  options: Omit<EtcdServerOptions, 'host' | 'address'> = {},
+): Promise<EtcdServer> {
+  return EtcdServer.start({ host: namespace, address, ...options });
+}
+
 /** Whole key of the lease of a subnet. */
 export function leaseKey(subnet: string): string {
   return `${PREFIX}/subnets/${subnet.replace('/', '-')}`;
@@ -97,43 +109,4 @@ export function leaseKey(subnet: string): string {
 /** A lease's value, byte for byte as flanneld's udp backend writes it. */
 export function leaseValue(publicIp: string): string {
   return `{"PublicIP":"${publicIp}","PublicIPv6":null}`;
-}
-
-/** Whether one echo request is answered. */
-export async function answers(from: Namespace, address: string): Promise<boolean> {
-  return (await from.exec('ping', ['-n', '-c', '1', '-W', '1', address], { mayFail: true })).code === 0;
-}
-
-/** Whether an address answers within the time that a change may take to come. */
-export async function reaches(from: Namespace, address: string): Promise<boolean> {
-  const answered = until(`${address} to answer`, () => answers(from, address), SECONDS);
-  return await answered.catch(() => false);
-}
-
-/** Asserts that each of these pods reaches each other one. */
-export async function assertAllReach(t: Test, pods: readonly LabPod[], when: string): Promise<void> {
-  for (const from of pods) {
-    for (const to of pods) {
-      if (from !== to) t.ok(await reaches(from, to.address), `${when}: ${from.label} reaches ${to.label}`);
-    }
-  }
-}
-
-/** The next hops in force, by prefix. */
-export async function nextHops({ files }: SelvageDaemon): Promise<Record<string, string>> {
-  const routes: readonly AgentRoute[] = await readAgentRoutes(files.socket);
-  return Object.fromEntries(routes.map(({ prefix, nextHop }) => [prefix, nextHop]));
-}
-
-/** Waits for a log line whose text matches. */
-export function says(daemon: SelvageDaemon, text: RegExp, from = 0): Promise<LogLine> {
-  return daemon.logged(({ msg }) => text.test(msg), SECONDS, from);
-}
-
-/** An HTTP answer to a request that is made on a host. */
-export async function httpGet(host: LabHost, url: string): Promise<{ status: number; body: string }> {
-  const code = `fetch(${JSON.stringify(url)}).then(async (answer) =>
-    console.log(JSON.stringify({ status: answer.status, body: await answer.text() })))`;
-  const { stdout } = await host.exec(process.execPath, ['-e', code]);
-  return JSON.parse(stdout) as { status: number; body: string };
 }

@@ -15,7 +15,8 @@ import t, { type Test } from 'tap';
 
 import { startOpenvpnMesh, stopOpenvpnMesh } from './carriers.js';
 import type { Child } from './child.js';
-import { assertAllReach, FlannelNetwork, leaseValue, says } from './flannel_network.js';
+import { assertAllReach, says } from './daemon_checks.js';
+import { FlannelNetwork, leaseValue } from './flannel_network.js';
 import { daemonFiles } from './selvage.js';
 import { checkedTcp } from './transfers.js';
 

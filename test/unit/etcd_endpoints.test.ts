@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import t from 'tap';
 
+import { Authenticator } from '../../src/lease/etcd/authenticator.js';
 import { Endpoint } from '../../src/lease/etcd/endpoint.js';
 import { EndpointPool } from '../../src/lease/etcd/endpoint_pool.js';
 import { grantText, leaseIdOf } from '../../src/lease/etcd/key_space.js';
@@ -56,4 +57,20 @@ t.test('every lease id has a text of its own, and none has none', (t) => {
   t.equal(grantText(0x694d8c5b2f0a1b03n), '694d8c5b2f0a1b03', 'as etcdctl writes it');
   fc.assert(fc.property(fc.bigInt(-(2n ** 63n), 2n ** 63n - 1n), (id) => leaseIdOf(grantText(id)) === id));
   t.end();
+});
+
+t.test('a call that was called off asks for no token', async (t) => {
+  let asked = 0;
+  const authenticate = (): Promise<never> => {
+    asked++;
+    return Promise.reject(new Error('refused'));
+  };
+  const endpoint = { calls: { auth: { authenticate } } } as unknown as Endpoint;
+  const authenticator = new Authenticator({ username: 'u', password: 'p' });
+  const token = (signal: AbortSignal): Promise<string> =>
+    authenticator.token(endpoint, new Headers(), 1000, signal);
+  await t.rejects(token(AbortSignal.abort(new Error('called off'))), { message: 'called off' });
+  t.equal(asked, 0, "its failure would be nobody's, and end the process");
+  await t.rejects(token(new AbortController().signal), { message: 'refused' });
+  t.equal(asked, 1);
 });

@@ -140,6 +140,19 @@ t.test('a lease of this host that the config no longer allows is given up for on
   t.match(host.of('warning'), [{ reason: /removed subnets\/10\.1\.200\.0-24/ }]);
 });
 
+t.test('a lease to be given up that somebody writes meanwhile is looked at again', async (t) => {
+  const space = new MemorySpace();
+  putConfig(space);
+  putLease(space, '10.1.200.0/24', '192.0.2.1');
+  const host = makeHost(t, space, { publicIp: '192.0.2.1' });
+  host.store.before = (method, key) => {
+    if (method === 'remove' && key.startsWith('subnets')) putLease(space, '10.1.200.0/24', '192.0.2.1', 0);
+  };
+  await host.open();
+  t.match(space.get(keyOf('10.1.200.0/24')), { grant: '' }, 'an operator has just reserved it');
+  t.match(host.of('warning'), [{ reason: /reservation subnets\/10\.1\.200\.0-24 .* does not fit/ }]);
+});
+
 t.test('a reservation that the config does not allow is kept, told, and not used', async (t) => {
   const space = new MemorySpace();
   putConfig(space);

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 
 import type { LeaseSourceOptions } from '../../src/lease/lease_source_options.js';
+import { RoutesSnapshotFile } from '../../src/lease/routes_snapshot_file.js';
 import { MemorySpace } from '../../src/lease/store/memory_space.js';
 import { until } from '../netns/until.js';
 import { DAY_SECONDS, type Host, keyOf, makeHost, putConfig, putLease, valueOf } from './lease_fixture.js';
@@ -201,7 +202,8 @@ t.test('a lease that has run out is no start; a reservation never does', async (
     const host = start(t, run);
     await host.open();
     t.equal(host.source.state.stale, used, what);
-    t.strictSame(host.of('warning'), [], what);
+    const reasons = host.of('warning').map(({ reason }) => reason.split(': ')[0]);
+    t.strictSame(reasons, used ? [] : ['the routes of an earlier run are not used'], what);
   }
 });
 
@@ -285,4 +287,17 @@ t.test('nothing is written after close', async (t) => {
   putLease(run.space, '10.1.8.0/24', '192.0.2.8');
   await sleep(1300); // longer than the debounce
   t.equal(statSync(run.path).ino, before);
+});
+
+t.test('a change that is noted after close is not looked at', async (t) => {
+  let collected = 0;
+  const collect = (): undefined => void collected++;
+  const path = `${t.testdir()}/routes.json`;
+  const file = new RoutesSnapshotFile({ path, networkKey: 'memory', collect, onWarning: () => {} });
+  file.noteChange();
+  await file.close();
+  t.equal(collected, 1);
+  file.noteChange();
+  await file.close();
+  t.equal(collected, 1);
 });

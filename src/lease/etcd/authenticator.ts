@@ -28,7 +28,7 @@ export class Authenticator {
    * The token for a call, asked for when there is none.
    *
    * @returns '' to call without one
-   * @throws ConnectError when the server cannot be asked, or refuses
+   * @throws ConnectError when the server cannot be asked, or refuses; the reason of `signal` when it aborts
    */
   async token(
     endpoint: Endpoint,
@@ -37,6 +37,8 @@ export class Authenticator {
     signal: AbortSignal,
   ): Promise<string> {
     if (this.#credentials === undefined || this.#asked) return this.#token;
+    // A call that has ended begins no request: nobody would hear of its failure, and Node ends a process for that.
+    signal.throwIfAborted();
     // One request for all calls that wait for it, so it has no call's signal.
     this.#renewal ??= this.#authenticate(this.#credentials, endpoint, {
       headers,
