@@ -26,16 +26,17 @@ function openFull(t: Test): number {
   return full;
 }
 
-t.test('a log on a full disk does not end the daemon', async (t) => {
+t.test('a log on a full disk does not end the daemon', (t) => {
   for (const format of ['json', 'pretty']) {
     const lines = "for (const line of ['one', 'two', 'three']) log.warn(line);";
     const stdio = ['ignore' as const, 'pipe' as const, openFull(t)];
     const { stdout, status } = spawnSync(process.execPath, program(format, lines), { stdio });
     t.strictSame({ stdout: String(stdout), status }, { stdout: 'alive', status: 0 }, format);
   }
+  t.end();
 });
 
-t.test('the log for people gives a terminal no orders, whatever a key or a name says', async (t) => {
+t.test('the log for people gives a terminal no orders, whatever a key or a name says', (t) => {
   const lines = 'log.warn({ key: "a\\u001b[2Jb", other: "c\\u009bd" }, "host e\\nf\\u001b[31m");';
   const { stderr } = spawnSync(process.execPath, program('pretty', lines));
   t.match(
@@ -43,6 +44,7 @@ t.test('the log for people gives a terminal no orders, whatever a key or a name 
     /^\S+ WARN {2}host e\\u000af\\u001b\[31m key=a\\u001b\[2Jb other=c\\u009bd\n$/,
     'one line, escaped',
   );
+  t.end();
 });
 
 t.test(
