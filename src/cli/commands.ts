@@ -59,7 +59,7 @@ Examples:
   selvage status
   selvage status --json | jq .health
 
-Exit codes: 0 forwarding, degraded included; 1 not forwarding, or no daemon.`,
+Exit codes: 0 ok or degraded, which includes waiting for a config or lease; 1 failing, or no daemon.`,
     options: SOCKET_OPTIONS,
     run: (values) => showStatus(question(values), out),
   },

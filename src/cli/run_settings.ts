@@ -157,6 +157,15 @@ function logLevel(values: CliValues): RunSettings['logLevel'] {
   return verbosity >= 1 && !values.isGiven('log-level') ? 'debug' : level;
 }
 
+/** Looked at here as well as by the forwarder, which is made when the host has taken a subnet already. */
+function deviceName(values: CliValues): string {
+  const name = values.text('tun')!;
+  if (/^[^\s/:]{1,15}$/.test(name) && name !== '.' && name !== '..') return name;
+  throw usageError(
+    `${values.label('tun')}: "${name.slice(0, 60)}" is not a device name: 1 to 15 characters, no blank, slash or colon`,
+  );
+}
+
 function forwarderOptions(values: CliValues): RunSettings['forwarder'] {
   const port = integerOption(values, 'port', 1, 65_535);
   const mtuBytes = integerOption(values, 'mtu', 68, 65_507);
@@ -164,7 +173,7 @@ function forwarderOptions(values: CliValues): RunSettings['forwarder'] {
   const sendBufferBytes = integerOption(values, 'send-buffer', 4096, 2 ** 30);
   return {
     ...(port === undefined ? {} : { port }),
-    tunName: values.text('tun')!,
+    tunName: deviceName(values),
     lanes: integerOption(values, 'lanes', 1, 64)!,
     sourceCheck: choiceOption(values, 'source-check', SOURCE_CHECKS),
     offload: !values.isOn('no-offload'),

@@ -216,7 +216,7 @@ export class LeaseAcquirer {
         `flannel config not found in ${store.name}: write key "${CONFIG_KEY}" below the network's prefix, e.g. {"Network": "10.1.0.0/16"}, with the v3 API`,
       );
     }
-    return { config: parseNetworkConfig(entry.value), text: entry.value };
+    return { config: parseStoredConfig(entry, store), text: entry.value };
   }
 
   /** @returns milliseconds to wait; throws what waiting does not help */
@@ -240,6 +240,21 @@ export class LeaseAcquirer {
 
   #warn(reason: string): void {
     if (this.#told.isNews(`warning ${reason}`)) this.#options.tell({ kind: 'warning', reason });
+  }
+}
+
+/**
+ * Reads the network config of a store.
+ *
+ * @throws SelvageError as parseNetworkConfig, with the place of a config that is wrong behind flannel's own text
+ */
+export function parseStoredConfig({ key, value }: StoreEntry, { name }: LeaseStore): NetworkConfig {
+  try {
+    return parseNetworkConfig(value);
+  } catch (error) {
+    if (!(error instanceof SelvageError) || error.code !== 'ERR_NETWORK_CONFIG') throw error;
+    const where = `correct key "${key}" below the network's prefix in ${name}`;
+    throw new SelvageError('ERR_NETWORK_CONFIG', `${error.message}; ${where}`, { cause: error });
   }
 }
 

@@ -13,13 +13,13 @@
 import { messageOf, SelvageError } from '../errors.js';
 import { overlapsIpv6Prefix, parseIpv6Prefix } from '../ipv6_prefix.js';
 import { isUnicastIpv4, overlaps, parseIpv4, parsePrefix } from '../prefix.js';
-import { LEASE_TTL_SECONDS } from './acquire_lease.js';
+import { LEASE_TTL_SECONDS, parseStoredConfig } from './acquire_lease.js';
 import type { Lease, LeaseSubnets } from './lease.js';
 import { isNamed, listEntries, notFound, toRecord } from './lease_admin.js';
 import { CONFIG_KEY, formatLeaseKey, parseLeaseKey } from './lease_key.js';
 import type { LeaseStore, StoreEntry } from './store/lease_store.js';
 import { formatLeaseValue } from './lease_value.js';
-import { type NetworkConfig, parseNetworkConfig } from './network/network_config.js';
+import type { NetworkConfig } from './network/network_config.js';
 import { formatSubnet, isInPool, type SubnetPool } from './network/subnet_pool.js';
 
 /** Reads and writes of one entry before giving up: a host writes its lease once a day. */
@@ -164,7 +164,7 @@ function requireSame(entry: StoreEntry, subnets: LeaseSubnets, publicIp: string 
 
 async function readConfig(store: LeaseStore, signal: AbortSignal): Promise<NetworkConfig> {
   const entry = await store.get(CONFIG_KEY, signal);
-  if (entry !== undefined) return parseNetworkConfig(entry.value);
+  if (entry !== undefined) return parseStoredConfig(entry, store);
   throw new SelvageError(
     'ERR_NETWORK_CONFIG',
     `${store.name} has no network config: write it, or correct --etcd-prefix`,

@@ -200,9 +200,14 @@ t.test('config: waited for while it is absent or wrong, each reason told once', 
   t.match((await host.heard('waiting')).reason, /^flannel config not found in memory: write key "config"/);
   putConfig(space, '{"Network":"10.1.0.0/16","SubnetLen":31}');
   t.match((await host.heard('waiting', 2)).reason, /^SubnetLen must be less than \/31/);
+  putConfig(space, '[');
+  t.match(
+    (await host.heard('waiting', 3)).reason,
+    /^not valid JSON at .*; correct key "config" below the network's prefix in memory$/,
+  );
   putConfig(space);
   await opening;
-  t.equal(host.of('waiting').length, 2);
+  t.equal(host.of('waiting').length, 3);
   t.equal(host.source.config?.port, 8285);
 });
 

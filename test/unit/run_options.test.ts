@@ -245,6 +245,9 @@ t.test('addresses are checked', (t) => {
   for (const text of ['192.0.2.1', 'fe80::1%eth0', 'x']) {
     refuses(t, [`--public-ipv6=${text}`], /^--public-ipv6: ".*" is not an IPv6 address/);
   }
+  for (const name of ['name-too-long-for-it', '../x', 'a b', '..', 'a:b']) {
+    refuses(t, [`--tun=${name}`], /^--tun: ".*" is not a device name/);
+  }
   refuses(t, ['--healthz-ip=localhost'], /^--healthz-ip: "localhost" is not an IP address$/);
   refuses(t, ['--etcd-endpoints=,'], /^--etcd-endpoints names no endpoint$/);
   t.end();
