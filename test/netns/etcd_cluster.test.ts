@@ -192,7 +192,7 @@ async function twoDown(t: Test, network: Network): Promise<void> {
   t.match(message, `${left!.server.endpoint}: no leader`, `the one that is left has no leader: ${message}`);
   for (const { server } of others) t.match(message, `${server.endpoint}: connection refused`);
   const { lab } = scenario;
-  t.ok(await answers(lab.pod(1), lab.pod(0)), 'the pods reach each other');
+  t.ok(await answers(lab.pod(1), lab.pod(0).address), 'the pods reach each other');
   await Promise.all(others.map(({ server }) => server.restart()));
   await network.assertFollow(t, left!, '10.1.73.0/24', '192.168.100.73');
   await network.untilHealthy();
