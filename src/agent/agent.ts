@@ -20,7 +20,7 @@ import { type AgentStatus, statusOf } from './agent_status.js';
 import type { AgentView, SourceView } from './agent_view.js';
 import { ControlServer } from './control_server.js';
 import { HostSetup } from './host_setup.js';
-import { collapseChanges, routeOfPeer, samePlace } from './route_changes.js';
+import { collapseChanges, compactChanges, routeOfPeer, samePlace } from './route_changes.js';
 
 /** Events of an {@link Agent}. */
 export interface AgentEvents {
@@ -32,7 +32,7 @@ export interface AgentEvents {
   lease: [event: LeaseEvent];
   /** New routes are in force in every lane, or will be before its next burst. */
   routes: [count: number];
-  /** The source, or a change it brought, has a fault; the routes stay as they were. */
+  /** The source, or a change it brought, has a fault; the routes stay as they were, and the next change brings all of it. */
   routeError: [error: SelvageError];
   /** Another subnet or port: the device is a new one, with its counters at 0. */
   moved: [from: RouteSnapshot, to: RouteSnapshot];
@@ -69,6 +69,8 @@ export class Agent extends EventEmitter<AgentEvents> {
   #snapshot: RouteSnapshot | undefined;
   /** Changes that came while there was no forwarder to apply them to. */
   #waiting: RouteChange[] = [];
+  /** Changes that the forwarder refused, and all since: they are asked for again with the next ones. */
+  #refused: readonly RouteChange[] = [];
   #moving = false;
   /** The start or move that runs, or the last one. Never rejects. */
   #settling: Promise<unknown> = Promise.resolve();
@@ -237,23 +239,31 @@ export class Agent extends EventEmitter<AgentEvents> {
     const forwarder = this.#forwarder;
     const place = this.#snapshot;
     if (forwarder === undefined || place === undefined || this.#closing !== undefined) return;
-    const step = collapseChanges(changes);
-    try {
-      if (step.kind === 'update') forwarder.routes.update(step);
-      else if (samePlace(place, step.snapshot))
-        forwarder.routes.replace(step.snapshot.peers.map(routeOfPeer));
-      else {
-        void this.#move(place, step.snapshot);
-        return;
-      }
-    } catch (error) {
-      if (!(error instanceof SelvageError)) throw error;
-      this.#sourceError = error.message;
-      this.#tell('routeError', error);
+    const wanted = [...this.#refused, ...changes];
+    const step = collapseChanges(wanted);
+    if (step.kind === 'snapshot' && !samePlace(place, step.snapshot)) {
+      this.#accepted();
+      void this.#move(place, step.snapshot);
       return;
     }
-    this.#sourceError = undefined;
+    try {
+      if (step.kind === 'update') forwarder.routes.update(step);
+      else forwarder.routes.replace(step.snapshot.peers.map(routeOfPeer));
+    } catch (error) {
+      if (!(error instanceof SelvageError)) throw error;
+      this.#refused = compactChanges(wanted);
+      const isNews = this.#sourceError !== error.message;
+      this.#sourceError = error.message;
+      if (isNews) this.#tell('routeError', error);
+      return;
+    }
+    this.#accepted();
     this.#tell('routes', forwarder.routes.count);
+  }
+
+  #accepted(): void {
+    this.#refused = [];
+    this.#sourceError = undefined;
   }
 
   async #move(from: RouteSnapshot, to: RouteSnapshot): Promise<void> {
@@ -299,8 +309,9 @@ export class Agent extends EventEmitter<AgentEvents> {
   }
 
   #sourceView(): SourceView {
-    if (this.#source.kind === 'store') return { kind: 'store', state: this.#source.source.state };
-    return { kind: 'file', path: networkNameOf(this.#options), error: this.#sourceError };
+    const error = this.#sourceError;
+    if (this.#source.kind === 'store') return { kind: 'store', state: this.#source.source.state, error };
+    return { kind: 'file', path: networkNameOf(this.#options), error };
   }
 }
 

@@ -99,6 +99,8 @@ export interface StoreStatus {
   readonly relists: number;
   /** Another host that uses our public IP. */
   readonly duplicate: string | null;
+  /** Why the routes that the leases make are not in force. */
+  readonly error: string | null;
 }
 
 /** This host's own lease. */
@@ -166,10 +168,10 @@ function networkStatus({ network, subnet, ipv6Network, ipv6Subnet, port }: Netwo
 
 function sourceStatus(source: SourceView): SourceStatus {
   if (source.kind === 'file') return { kind: 'file', path: source.path, error: source.error ?? null };
-  return storeStatus(source.state);
+  return storeStatus(source.state, source.error);
 }
 
-function storeStatus(state: LeaseSourceState): StoreStatus {
+function storeStatus(state: LeaseSourceState, error: string | undefined): StoreStatus {
   const { connection } = state;
   return {
     kind: 'store',
@@ -189,6 +191,7 @@ function storeStatus(state: LeaseSourceState): StoreStatus {
     disconnects: state.disconnects,
     relists: state.relists,
     duplicate: state.duplicate ?? null,
+    error: error ?? null,
   };
 }
 

@@ -14,7 +14,12 @@ export type SourceView =
       /** Why the last edit is not in force, one line. */
       readonly error?: string | undefined;
     }
-  | { readonly kind: 'store'; readonly state: LeaseSourceState };
+  | {
+      readonly kind: 'store';
+      readonly state: LeaseSourceState;
+      /** Why the routes that the leases make are not in force, one line. */
+      readonly error?: string | undefined;
+    };
 
 /** The network as the source tells it, without the peers. */
 export type NetworkView = Omit<RouteSnapshot, 'peers'>;

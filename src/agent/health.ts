@@ -27,6 +27,8 @@ export type ReasonCode =
   | 'duplicatePublicIp'
   /** The last edit of the routes file is not in force. */
   | 'routesFile'
+  /** The routes that the leases make are more than the table takes; those of before are in force. */
+  | 'routesRefused'
   /** The rules in nftables may not be in force. */
   | 'firewall'
   /** subnet.env does not hold the present subnet. */
@@ -116,7 +118,7 @@ function degradations(view: AgentView): Reason[] {
 function sourceFaults(source: SourceView): Reason[] {
   if (source.kind === 'file') return source.error === undefined ? [] : [reason('routesFile', source.error)];
   const { store, connection, stale, syncedAt, duplicate } = source.state;
-  const reasons: Reason[] = [];
+  const reasons = source.error === undefined ? [] : [reason('routesRefused', source.error)];
   if (!connection.connected) {
     // A store's own messages name it.
     reasons.push(reason('storeAway', connection.reason ?? `${store}: not reached yet`, connection.since));

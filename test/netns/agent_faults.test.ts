@@ -1,0 +1,91 @@
+/**
+ * An agent whose source, or whose host, does not do as it should; the source is a fake that does as it is told.
+ */
+import { writeFileSync } from 'node:fs';
+
+import t from 'tap';
+
+import type { Lab } from './lab.js';
+import { Scenario } from './scenario.js';
+
+t.setTimeout(120_000);
+
+const SOURCES = new URL('../../src/', import.meta.url).href;
+
+/** `agentOf(options)`, an agent of `source`; its `warnings`; `until(what)`. */
+const AGENT = `
+  import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+  import { execFileSync } from 'node:child_process';
+  const { Agent } = await import('${SOURCES}agent/agent.js');
+  const { findUnderlay } = await import('${SOURCES}host/underlay.js');
+  const input = JSON.parse(process.argv[2]);
+  const tell = (value) => console.log(JSON.stringify(value));
+  const until = async (what) => {
+    for (let i = 0; !(await what()); i++) {
+      if (i === 1000) throw new Error('waited in vain for ' + what);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  };
+  const place = { network: '10.1.0.0/16', subnet: '10.1.1.0/24', port: 8285, peers: [] };
+  const state = {
+    store: 'fake', connection: { connected: true, since: new Date(), reason: undefined },
+    lease: { subnets: { ipv4: place.subnet }, value: { publicIp: '192.0.2.1', backendType: '' }, key: '', reserved: true,
+      expiresAt: undefined, confirmedAt: new Date() },
+    stale: false, syncedAt: new Date(), leases: 0, skipped: 0, revision: 0n, renewals: 0, disconnects: 0, relists: 0,
+  };
+  const source = {
+    state,
+    open: async (listener) => { source.listener = listener; return place; },
+    close: async () => undefined,
+  };
+  const warnings = [];
+  const agentOf = async (options) => {
+    const underlay = await findUnderlay({ iface: [input.iface] });
+    const base = { source: { kind: 'store', networkName: 'fake' }, forwarder: { lanes: 1 }, resyncSeconds: 0.05 };
+    const agent = new Agent({ ...base, ...options }, underlay, { kind: 'store', source });
+    agent.on('warning', (message) => warnings.push(message));
+    return agent;
+  };`;
+
+/** Runs lines after {@link AGENT} in host1, and gives what they tell. A file, as lanes do not go with a program from `-e`. */
+async function run<T>(lab: Lab, lines: string): Promise<T> {
+  const host = lab.host(0);
+  const file = `${lab.directory}/program.mjs`;
+  writeFileSync(file, AGENT + lines);
+  const input = { iface: host.underlay, directory: lab.directory };
+  return JSON.parse((await host.exec(process.execPath, [file, JSON.stringify(input)])).stdout) as T;
+}
+
+t.test('changes that were refused are asked for again with the next one', async (t) => {
+  const { lab } = await Scenario.open(t, { record: false });
+  const PROGRAM = `
+    const agent = await agentOf({});
+    const errors = [];
+    agent.on('routeError', (error) => errors.push(error.message));
+    await agent.start();
+    const set = (n, publicIp) => ({ kind: 'set', peer: { subnet: '10.1.' + n + '.0/24', publicIp } });
+    const seen = () => ({ routes: agent.stats().routes.count, health: agent.status().health, error: agent.status().source.error });
+    source.listener.onChanges([set(5, '0.0.0.0'), set(6, '192.0.2.6')]);
+    source.listener.onChanges([set(7, '192.0.2.7')]);
+    const refused = seen();
+    source.listener.onChanges([{ kind: 'delete', subnet: '10.1.5.0/24' }]);
+    const accepted = seen();
+    await agent.close();
+    tell({ refused, accepted, errors });`;
+  const { refused, accepted, errors } = await run<{
+    refused: unknown;
+    accepted: unknown;
+    errors: string[];
+  }>(lab, PROGRAM);
+  t.match(refused, {
+    routes: 0,
+    health: { status: 'degraded', reasons: [{ code: 'routesRefused' }] },
+    error: /0\.0\.0\.0 is not the address of one host/,
+  });
+  t.equal(errors.length, 1, 'the same refusal is told once');
+  t.match(
+    accepted,
+    { routes: 2, health: { status: 'ok', reasons: [] }, error: null },
+    'all of them are in force',
+  );
+});
