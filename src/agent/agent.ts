@@ -155,15 +155,20 @@ export class Agent extends EventEmitter<AgentEvents> {
   }
 
   async #close(): Promise<void> {
-    await this.#source.source.close();
+    // At the same time: a source takes its leave of the store, for which a store that is silent makes it wait.
+    await Promise.all([this.#source.source.close(), this.#closeForwarder()]);
+    await this.#host.close();
+    await this.#control?.close();
+    queueMicrotask(() => this.emit('close'));
+  }
+
+  /** Ends what settles as well: {@link #settle} looks at `#closing` before each step. */
+  async #closeForwarder(): Promise<void> {
     // Before what runs has ended: it waits for every lane, and one that does not come up would keep it for ever.
     await this.#forwarder?.close();
     await this.#settling;
-    await this.#host.close();
     await this.#forwarder?.close();
     this.#forwarder = undefined;
-    await this.#control?.close();
-    queueMicrotask(() => this.emit('close'));
   }
 
   async #openSource(): Promise<RouteSnapshot> {

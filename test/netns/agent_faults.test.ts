@@ -14,8 +14,7 @@ const SOURCES = new URL('../../src/', import.meta.url).href;
 
 /** `agentOf(options)`, an agent of `source`; its `warnings`; `until(what)`. */
 const AGENT = `
-  import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
-  import { execFileSync } from 'node:child_process';
+  import { readFileSync } from 'node:fs';
   const { Agent } = await import('${SOURCES}agent/agent.js');
   const { findUnderlay } = await import('${SOURCES}host/underlay.js');
   const input = JSON.parse(process.argv[2]);
@@ -88,4 +87,17 @@ t.test('changes that were refused are asked for again with the next one', async 
     { routes: 2, health: { status: 'ok', reasons: [] }, error: null },
     'all of them are in force',
   );
+});
+
+t.test('close gives the device back while the source still waits for its store', async (t) => {
+  const { lab } = await Scenario.open(t, { record: false });
+  const PROGRAM = `
+    const agent = await agentOf({});
+    const device = () => readFileSync('/proc/net/dev', 'utf8').includes('flannel0');
+    await agent.start();
+    const before = device();
+    source.close = () => until(() => !device());
+    await agent.close();
+    tell({ before, after: device() });`;
+  t.strictSame(await run(lab, PROGRAM), { before: true, after: false });
 });
