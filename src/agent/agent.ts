@@ -38,7 +38,10 @@ export interface AgentEvents {
   moved: [from: RouteSnapshot, to: RouteSnapshot];
   /** A lane died and starts again after `restartInMillis`; the other lanes go on. */
   laneDown: [lane: number, error: Error, restartInMillis: number];
-  /** It cannot go on: close it. ERR_LEASE_LOST with `exitOnLeaseLoss`, or a fault of the forwarder. */
+  /**
+   * It cannot go on: close it. ERR_LEASE_LOST with `exitOnLeaseLoss`, ERR_BACKEND_TYPE when the network changed to another
+   * one, a fault of the forwarder, or one that {@link Agent.start} would have thrown while it moves to another place.
+   */
   fatal: [error: Error];
   /** Everything is given back. */
   close: [];
@@ -296,7 +299,7 @@ export class Agent extends EventEmitter<AgentEvents> {
   }
 
   #view(): AgentView {
-    const { firewall } = this.#options;
+    const { firewall, blackholeRoute = false } = this.#options;
     return {
       version: VERSION,
       startedAt: this.#startedAt,
@@ -309,6 +312,7 @@ export class Agent extends EventEmitter<AgentEvents> {
       fatal: this.#fatal === undefined ? undefined : messageOf(this.#fatal),
       subnetFile: this.#host.subnetFile,
       firewall: firewall && { ...firewall, error: this.#host.firewallError },
+      blackholeRoute: blackholeRoute ? { error: this.#host.blackholeError } : undefined,
       routes: () => this.#forwarder?.routes.list() ?? [],
     };
   }

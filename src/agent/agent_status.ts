@@ -47,6 +47,8 @@ export interface AgentStatus {
     readonly forward: boolean;
     readonly error: string | null;
   } | null;
+  /** The blackhole route to the own subnet; null when none is asked for. */
+  readonly blackholeRoute: { readonly error: string | null } | null;
   /** Counters and state of the data path; null while there is none. */
   readonly forwarder: ForwarderStats | null;
 }
@@ -123,7 +125,7 @@ export interface AgentRoute extends Required<Route>, PeerCounters {}
 
 /** The status for a view. Pure but for the process id. */
 export function statusOf(view: AgentView): AgentStatus {
-  const { underlay, subnetFile, firewall } = view;
+  const { underlay, subnetFile, firewall, blackholeRoute } = view;
   return {
     version: view.version,
     pid: process.pid,
@@ -138,6 +140,7 @@ export function statusOf(view: AgentView): AgentStatus {
     fatal: view.fatal ?? null,
     subnetFile: subnetFile === undefined ? null : { ...subnetFile, error: subnetFile.error ?? null },
     firewall: firewall === undefined ? null : { ...firewall, error: firewall.error ?? null },
+    blackholeRoute: blackholeRoute === undefined ? null : { error: blackholeRoute.error ?? null },
     forwarder: view.forwarder ?? null,
   };
 }

@@ -31,6 +31,8 @@ export type ReasonCode =
   | 'routesRefused'
   /** The rules in nftables may not be in force. */
   | 'firewall'
+  /** The blackhole route to the own subnet may not be there. */
+  | 'blackholeRoute'
   /** subnet.env does not hold the present subnet. */
   | 'subnetFile'
   /** A lane still has the empty table that a forwarder begins with. */
@@ -101,7 +103,7 @@ function failures(view: AgentView): Reason[] {
 }
 
 function degradations(view: AgentView): Reason[] {
-  const { forwarder, subnetFile, firewall } = view;
+  const { forwarder, subnetFile, firewall, blackholeRoute } = view;
   const lanes = forwarder?.lanes ?? [];
   // Waiting for a network config or a lease is no fault of this process: a restart would only wait again.
   const reasons = missingLease(view);
@@ -112,6 +114,7 @@ function degradations(view: AgentView): Reason[] {
     reasons.push(reason('subnetFile', `${subnetFile.path}: ${subnetFile.error}`));
   }
   if (firewall?.error !== undefined) reasons.push(reason('firewall', firewall.error));
+  if (blackholeRoute?.error !== undefined) reasons.push(reason('blackholeRoute', blackholeRoute.error));
   return reasons;
 }
 

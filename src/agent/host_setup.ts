@@ -144,7 +144,7 @@ export class HostSetup {
       networks.push({ network: place.ipv6Network, subnet: place.ipv6Subnet });
     }
     if (this.#firewall !== undefined) {
-      await this.#firewall.update(networks);
+      await this.#firewall.update(tunName, networks);
     } else {
       this.#firewall = await Firewall.open({
         tunName,

@@ -101,3 +101,44 @@ t.test('close gives the device back while the source still waits for its store',
     tell({ before, after: device() });`;
   t.strictSame(await run(lab, PROGRAM), { before: true, after: false });
 });
+
+t.test('what of the host cannot be set up is a warning, and is had as soon as it can', async (t) => {
+  const { lab } = await Scenario.open(t, { record: false, packages: ['nftables'] });
+  // A route of the same metric is in the way, and there is no nft.
+  await lab.host(0).ip('route add unreachable 10.1.1.0/24 metric 4000000000');
+  const PROGRAM = `
+    const { readdirSync, symlinkSync, mkdirSync } = await import('node:fs');
+    const { execFileSync } = await import('node:child_process');
+    const tools = input.directory + '/tools';
+    mkdirSync(tools);
+    const all = process.env.PATH;
+    const ip = execFileSync('sh', ['-c', 'command -v ip'], { encoding: 'utf8' }).trim();
+    symlinkSync(ip, tools + '/ip');
+    process.env.PATH = tools;
+    const agent = await agentOf({ blackholeRoute: true, firewall: { masquerade: false, forward: true } });
+    await agent.start();
+    const { health } = agent.status();
+    const failures = warnings.splice(0);
+    execFileSync('ip', ['route', 'delete', 'unreachable', '10.1.1.0/24', 'metric', '4000000000']);
+    process.env.PATH = all;
+    await until(() => agent.status().health.status === 'ok');
+    await agent.close();
+    const { listFirewalls } = await import('${SOURCES}host/firewall.js');
+    const routes = execFileSync('ip', ['route', 'show', 'type', 'blackhole'], { encoding: 'utf8' });
+    tell({ health, failures, warnings, firewalls: await listFirewalls(), routes });`;
+  const told = await run<{ warnings: string[] }>(lab, PROGRAM);
+  t.match(told, {
+    health: { status: 'degraded', reasons: [{ code: 'firewall' }, { code: 'blackholeRoute' }] },
+    failures: [
+      /^the forward rules are not in force: .*'nft' is not installed/,
+      /^the blackhole route is not .*File exists/,
+    ],
+    firewalls: ['flannel0'],
+    routes: /^blackhole 10\.1\.1\.0\/24 /,
+  });
+  t.strictSame(
+    told.warnings.sort(),
+    ['the blackhole route is there now', 'the forward rules are in force now'],
+    'nothing was told twice',
+  );
+});

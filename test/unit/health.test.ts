@@ -93,6 +93,12 @@ const ROWS: readonly Row[] = [
     reasons: [['firewall', null]],
   },
   {
+    rule: 'a blackhole route that could not be set degrades',
+    view: view({ blackholeRoute: { error: 'ip: Operation not permitted' } }),
+    status: 'degraded',
+    reasons: [['blackholeRoute', null]],
+  },
+  {
     rule: 'a subnet file that could not be written degrades and is not ready',
     view: view({ subnetFile: { path: '/run/x', written: false, error: 'EROFS' } }),
     status: 'degraded',
