@@ -176,19 +176,33 @@ t.test('lost answers', async (t) => {
   });
 
   await t.test('create that is not known to have been done leaves nothing behind', async (t) => {
-    const store = await openStore(t, { endpoints: [server.endpoint], requestTimeoutMillis: 500 });
+    const key = `${BASE}never`;
     const before = await server.leases();
-    await store.list('', FOREVER);
-    server.pause();
-    const error = await errorOf(store.create('never', 'n', 100, FOREVER));
-    server.resume();
-    t.match(error, { code: 'ERR_STORE_UNAVAILABLE', message: /no answer within 0\.\d s/ });
-    await store.close();
-    t.equal(await server.get(`${BASE}never`), undefined);
-    t.ok(
-      (await server.leases()).length <= before.length + 1,
-      'at most a lease without keys, which ends by itself',
-    );
+    type Loss = (proxy: TcpProxy) => Promise<void>;
+    const rows: [lost: string, loss: Loss][] = [
+      [
+        'the answer to the transaction',
+        (proxy) => proxy.blockWhen(async () => (await server.get(key)) !== undefined),
+      ],
+      [
+        'the transaction itself',
+        (proxy) => proxy.loseWhen(async () => (await server.leases()).length > before.length),
+      ],
+    ];
+    for (const [what, loss] of rows) {
+      const proxy = await startProxy(t, server);
+      const endpoints = [`http://127.0.0.1:${proxy.port}`];
+      const store = await openStore(t, { endpoints, requestTimeoutMillis: 2_000 });
+      await store.list('', FOREVER); // the connection stands
+      const lost = loss(proxy);
+      const error = await errorOf(store.create('never', 'n', 100, FOREVER));
+      proxy.unblock();
+      t.match(error, { code: 'ERR_STORE_UNAVAILABLE' }, `${what} is lost`);
+      await lost;
+      await until('the grant to be revoked', async () => (await server.leases()).length === before.length);
+      t.strictSame(await server.leases(), before, 'those of others are as they were');
+      t.equal(await server.get(key), undefined, 'no entry');
+    }
   });
 });
 

@@ -77,6 +77,32 @@ export class TcpProxy {
     });
   }
 
+  /** As {@link cutWhen}, and from then on as {@link block} does. */
+  async blockWhen(isDone: () => Promise<boolean>): Promise<void> {
+    await this.cutWhen(async () => {
+      this.#blocked = await isDone();
+      return this.#blocked;
+    });
+  }
+
+  /**
+   * Answers until `isDone` holds, that answer included; what the clients ask then gets lost, and new connections are cut, until
+   * {@link unblock}.
+   *
+   * @returns when that has happened
+   */
+  async loseWhen(isDone: () => Promise<boolean>): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.#mayAnswer = async () => {
+        if (!(await isDone())) return true;
+        this.#mayAnswer = undefined;
+        this.#blocked = true;
+        resolve();
+        return true;
+      };
+    });
+  }
+
   async close(): Promise<void> {
     this.cut();
     this.#server.close();
@@ -102,7 +128,9 @@ export class TcpProxy {
       });
       from.on('end', () => to.end());
     }
-    client.on('data', (bytes) => server.write(bytes));
+    client.on('data', (bytes) => {
+      if (!this.#blocked) server.write(bytes);
+    });
     let answered: Promise<unknown> = Promise.resolve();
     server.on('data', (bytes) => {
       answered = answered.then(async () => {
