@@ -35,14 +35,3 @@ export function put32(bytes: Uint8Array, at: number, value: number): void {
   bytes[at + 2] = value >>> 8;
   bytes[at + 3] = value;
 }
-
-/** Reads an unsigned 16-bit little-endian value: only the virtio-net header is little-endian. */
-export function u16le(bytes: Uint8Array, at: number): number {
-  return bytes[at]! | (bytes[at + 1]! << 8);
-}
-
-/** Writes the low 16 bits of `value` little-endian. */
-export function put16le(bytes: Uint8Array, at: number, value: number): void {
-  bytes[at] = value;
-  bytes[at + 1] = value >>> 8;
-}

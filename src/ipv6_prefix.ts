@@ -85,14 +85,10 @@ export function formatIpv6Prefix(prefix: Ipv6Prefix): string {
   return `${formatIpv6(prefix.address)}/${prefix.bits}`;
 }
 
-/** Whether every address of `inner` lies in `outer`; equal prefixes contain each other. */
-export function containsIpv6Prefix(outer: Ipv6Prefix, inner: Ipv6Prefix): boolean {
-  return inner.bits >= outer.bits && (inner.address & maskOf(outer.bits)) === outer.address;
-}
-
-/** Whether two prefixes share an address. Prefixes nest or are disjoint, so one of them contains the other. */
+/** Whether two prefixes share an address. Prefixes nest or are disjoint, so the shorter length decides. */
 export function overlapsIpv6Prefix(a: Ipv6Prefix, b: Ipv6Prefix): boolean {
-  return containsIpv6Prefix(a, b) || containsIpv6Prefix(b, a);
+  const wider = maskOf(Math.min(a.bits, b.bits));
+  return (a.address & wider) === (b.address & wider);
 }
 
 function maskOf(bits: number): bigint {

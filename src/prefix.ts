@@ -71,12 +71,7 @@ export function formatPrefix(prefix: Prefix): string {
 
 /** Whether every address of `inner` lies in `outer`; equal prefixes contain each other. */
 export function contains(outer: Prefix, inner: Prefix): boolean {
-  return inner.bits >= outer.bits && containsIpv4(outer, inner.address);
-}
-
-/** Whether one address, a host-order int32, lies in `prefix`. */
-export function containsIpv4(prefix: Prefix, address: number): boolean {
-  return (address & maskOf(prefix.bits)) === prefix.address;
+  return inner.bits >= outer.bits && (inner.address & maskOf(outer.bits)) === outer.address;
 }
 
 /** Whether two prefixes share an address. Prefixes nest or are disjoint, so one of them contains the other. */

@@ -4,7 +4,6 @@ import fc from 'fast-check';
 import t from 'tap';
 
 import {
-  containsIpv6Prefix,
   formatIpv6,
   formatIpv6Prefix,
   maskIpv6Prefix,
@@ -105,19 +104,18 @@ t.test('a prefix is read in its canonical spelling only', (t) => {
   t.end();
 });
 
-t.test('containment and overlap of prefixes', (t) => {
-  const rows: [string, string, boolean, boolean][] = [
-    ['fd00::/16', 'fd00:1::/32', true, true],
-    ['fd00:1::/32', 'fd00::/16', false, true],
-    ['fd00:1::/32', 'fd00:1::/32', true, true],
-    ['fd00:1::/32', 'fd00:2::/32', false, false],
-    ['::/0', 'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128', true, true],
-    ['2001:db8::/127', '2001:db8::1/128', true, true],
-    ['2001:db8::/128', '2001:db8::1/128', false, false],
+t.test('overlap of prefixes', (t) => {
+  const rows: [string, string, boolean][] = [
+    ['fd00::/16', 'fd00:1::/32', true],
+    ['fd00:1::/32', 'fd00::/16', true],
+    ['fd00:1::/32', 'fd00:1::/32', true],
+    ['fd00:1::/32', 'fd00:2::/32', false],
+    ['::/0', 'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128', true],
+    ['2001:db8::/127', '2001:db8::1/128', true],
+    ['2001:db8::/128', '2001:db8::1/128', false],
   ];
-  for (const [a, b, inside, overlap] of rows) {
+  for (const [a, b, overlap] of rows) {
     const [left, right] = [parseIpv6Prefix(a), parseIpv6Prefix(b)];
-    t.equal(containsIpv6Prefix(left, right), inside, `${a} contains ${b}`);
     t.equal(overlapsIpv6Prefix(left, right), overlap, `${a} overlaps ${b}`);
     t.equal(overlapsIpv6Prefix(right, left), overlap, `${b} overlaps ${a}`);
   }

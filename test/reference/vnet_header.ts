@@ -1,5 +1,5 @@
 /**
- * The virtio-net header that a TUN queue opened with IFF_VNET_HDR puts before each frame.
+ * The virtio-net header that a TUN queue opened with IFF_VNET_HDR puts before each frame; only native reads it.
  *
  * Layout: Linux include/uapi/linux/virtio_net.h; native's copy is native/virtio.h. Host byte order, which is
  * little-endian on every machine the addon is built for (x86-64, arm64).
@@ -18,8 +18,8 @@
  */
 
 import { struct, u16 as u16Field, u8 as u8Field } from 'buffer-layout';
-import { put16le, put8, u16le, u8 } from '../bytes.js';
-import { fieldOffset } from '../field_offset.js';
+import { put8, u8 } from '../../src/bytes.js';
+import { fieldOffset } from '../../src/field_offset.js';
 
 /** The fields as {@link VNET_LAYOUT} decodes them; what each means is in native/virtio.h. */
 export interface VnetFields {
@@ -31,7 +31,7 @@ export interface VnetFields {
   csumOffset: number;
 }
 
-/** The one description of the header: offsets come from it, and tests decode with it. Not for the hot path. */
+/** The one description of the header: offsets come from it. */
 export const VNET_LAYOUT = struct<VnetFields>([
   u8Field('flags'),
   u8Field('gsoType'),
@@ -60,7 +60,7 @@ export const VNET_GSO_UDP_L4 = 5;
 /** A flag beside the type: the first segment carries CWR. */
 export const VNET_GSO_ECN = 0x80;
 
-/** Writes a header at `at`. Takes an object, as it is not on the hot path: lanes leave this header to native. */
+/** Writes a header at `at`. */
 export function putVnetHeader(slab: Uint8Array, at: number, header: Readonly<VnetFields>): void {
   put8(slab, at + VNET_OFFSET_FLAGS, header.flags);
   put8(slab, at + VNET_OFFSET_GSO_TYPE, header.gsoType);
@@ -93,4 +93,13 @@ export function vnetCsumStart(slab: Uint8Array, at: number): number {
 
 export function vnetCsumOffset(slab: Uint8Array, at: number): number {
   return u16le(slab, at + VNET_OFFSET_CSUM_OFFSET);
+}
+
+function u16le(bytes: Uint8Array, at: number): number {
+  return bytes[at]! | (bytes[at + 1]! << 8);
+}
+
+function put16le(bytes: Uint8Array, at: number, value: number): void {
+  bytes[at] = value;
+  bytes[at + 1] = value >>> 8;
 }
