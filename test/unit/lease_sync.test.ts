@@ -101,12 +101,13 @@ t.test('backend type udp, in any case, is routed to', async (t) => {
   await host.routes('10.1.8.0/24', '192.0.2.8');
 });
 
-t.test('a lease inside another one is routed to as well; one inside ours too', async (t) => {
+t.test('a lease inside another one is routed to as well; one that overlaps ours is not', async (t) => {
   const { space, host } = await following(t);
   putLease(space, '10.1.14.128/25', '192.0.2.15');
   putLease(space, '10.1.5.128/25', '192.0.2.16');
   await host.routes('10.1.14.128/25', '192.0.2.15');
-  await host.routes('10.1.5.128/25', '192.0.2.16');
+  t.match(await host.heard('skipped'), { reason: "it overlaps this host's own subnet 10.1.5.0/24" });
+  t.notOk(host.peers.has('10.1.5.128/25'));
 });
 
 t.test('of two keys with one subnet the older has it, and the other after it', async (t) => {
