@@ -20,7 +20,7 @@ import { type AgentStatus, statusOf } from './agent_status.js';
 import type { AgentView, SourceView } from './agent_view.js';
 import { ControlServer } from './control_server.js';
 import { HostSetup } from './host_setup.js';
-import { collapseChanges, routeOfPeer, samePlace } from './route_changes.js';
+import { collapseChanges, compactChanges, routeOfPeer, samePlace } from './route_changes.js';
 
 /** Events of an {@link Agent}. */
 export interface AgentEvents {
@@ -32,13 +32,16 @@ export interface AgentEvents {
   lease: [event: LeaseEvent];
   /** New routes are in force in every lane, or will be before its next burst. */
   routes: [count: number];
-  /** The source, or a change it brought, has a fault; the routes stay as they were. */
+  /** The source, or a change it brought, has a fault; the routes stay as they were, and the next change brings all of it. */
   routeError: [error: SelvageError];
   /** Another subnet or port: the device is a new one, with its counters at 0. */
   moved: [from: RouteSnapshot, to: RouteSnapshot];
   /** A lane died and starts again after `restartInMillis`; the other lanes go on. */
   laneDown: [lane: number, error: Error, restartInMillis: number];
-  /** It cannot go on: close it. ERR_LEASE_LOST with `exitOnLeaseLoss`, or a fault of the forwarder. */
+  /**
+   * It cannot go on: close it. ERR_LEASE_LOST with `exitOnLeaseLoss`, ERR_BACKEND_TYPE when the network changed to another
+   * one, a fault of the forwarder, or one that {@link Agent.start} would have thrown while it moves to another place.
+   */
   fatal: [error: Error];
   /** Everything is given back. */
   close: [];
@@ -69,6 +72,8 @@ export class Agent extends EventEmitter<AgentEvents> {
   #snapshot: RouteSnapshot | undefined;
   /** Changes that came while there was no forwarder to apply them to. */
   #waiting: RouteChange[] = [];
+  /** Changes that the forwarder refused, and all since: they are asked for again with the next ones. */
+  #refused: readonly RouteChange[] = [];
   #moving = false;
   /** The start or move that runs, or the last one. Never rejects. */
   #settling: Promise<unknown> = Promise.resolve();
@@ -153,15 +158,20 @@ export class Agent extends EventEmitter<AgentEvents> {
   }
 
   async #close(): Promise<void> {
-    await this.#source.source.close();
+    // At the same time: a source takes its leave of the store, for which a store that is silent makes it wait.
+    await Promise.all([this.#source.source.close(), this.#closeForwarder()]);
+    await this.#host.close();
+    await this.#control?.close();
+    queueMicrotask(() => this.emit('close'));
+  }
+
+  /** Ends what settles as well: {@link #settle} looks at `#closing` before each step. */
+  async #closeForwarder(): Promise<void> {
     // Before what runs has ended: it waits for every lane, and one that does not come up would keep it for ever.
     await this.#forwarder?.close();
     await this.#settling;
-    await this.#host.close();
     await this.#forwarder?.close();
     this.#forwarder = undefined;
-    await this.#control?.close();
-    queueMicrotask(() => this.emit('close'));
   }
 
   async #openSource(): Promise<RouteSnapshot> {
@@ -237,23 +247,31 @@ export class Agent extends EventEmitter<AgentEvents> {
     const forwarder = this.#forwarder;
     const place = this.#snapshot;
     if (forwarder === undefined || place === undefined || this.#closing !== undefined) return;
-    const step = collapseChanges(changes);
-    try {
-      if (step.kind === 'update') forwarder.routes.update(step);
-      else if (samePlace(place, step.snapshot))
-        forwarder.routes.replace(step.snapshot.peers.map(routeOfPeer));
-      else {
-        void this.#move(place, step.snapshot);
-        return;
-      }
-    } catch (error) {
-      if (!(error instanceof SelvageError)) throw error;
-      this.#sourceError = error.message;
-      this.#tell('routeError', error);
+    const wanted = [...this.#refused, ...changes];
+    const step = collapseChanges(wanted);
+    if (step.kind === 'snapshot' && !samePlace(place, step.snapshot)) {
+      this.#accepted();
+      void this.#move(place, step.snapshot);
       return;
     }
-    this.#sourceError = undefined;
+    try {
+      if (step.kind === 'update') forwarder.routes.update(step);
+      else forwarder.routes.replace(step.snapshot.peers.map(routeOfPeer));
+    } catch (error) {
+      if (!(error instanceof SelvageError)) throw error;
+      this.#refused = compactChanges(wanted);
+      const isNews = this.#sourceError !== error.message;
+      this.#sourceError = error.message;
+      if (isNews) this.#tell('routeError', error);
+      return;
+    }
+    this.#accepted();
     this.#tell('routes', forwarder.routes.count);
+  }
+
+  #accepted(): void {
+    this.#refused = [];
+    this.#sourceError = undefined;
   }
 
   async #move(from: RouteSnapshot, to: RouteSnapshot): Promise<void> {
@@ -281,7 +299,7 @@ export class Agent extends EventEmitter<AgentEvents> {
   }
 
   #view(): AgentView {
-    const { firewall } = this.#options;
+    const { firewall, blackholeRoute = false } = this.#options;
     return {
       version: VERSION,
       startedAt: this.#startedAt,
@@ -294,13 +312,15 @@ export class Agent extends EventEmitter<AgentEvents> {
       fatal: this.#fatal === undefined ? undefined : messageOf(this.#fatal),
       subnetFile: this.#host.subnetFile,
       firewall: firewall && { ...firewall, error: this.#host.firewallError },
+      blackholeRoute: blackholeRoute ? { error: this.#host.blackholeError } : undefined,
       routes: () => this.#forwarder?.routes.list() ?? [],
     };
   }
 
   #sourceView(): SourceView {
-    if (this.#source.kind === 'store') return { kind: 'store', state: this.#source.source.state };
-    return { kind: 'file', path: networkNameOf(this.#options), error: this.#sourceError };
+    const error = this.#sourceError;
+    if (this.#source.kind === 'store') return { kind: 'store', state: this.#source.source.state, error };
+    return { kind: 'file', path: networkNameOf(this.#options), error };
   }
 }
 

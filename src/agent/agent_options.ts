@@ -47,7 +47,10 @@ export interface AgentOptions {
   readonly firewall?: AgentFirewall;
   /** Keep a blackhole route for the own subnet, so that what no pod has does not leave by the default route. */
   readonly blackholeRoute?: boolean;
-  /** Between checks that firewall and blackhole route are still there, seconds. 0 never checks. Default 5. */
+  /**
+   * Between checks that firewall and blackhole route are still there, seconds. 0 never checks. Default 5. What could not be
+   * set up is tried again as often, with 0 every 5 seconds.
+   */
   readonly resyncSeconds?: number;
   /** Directory for what outlives a restart: host identity, last routes. Default `/var/lib/selvage`. */
   readonly stateDirectory?: string;

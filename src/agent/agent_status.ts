@@ -47,6 +47,8 @@ export interface AgentStatus {
     readonly forward: boolean;
     readonly error: string | null;
   } | null;
+  /** The blackhole route to the own subnet; null when none is asked for. */
+  readonly blackholeRoute: { readonly error: string | null } | null;
   /** Counters and state of the data path; null while there is none. */
   readonly forwarder: ForwarderStats | null;
 }
@@ -99,6 +101,8 @@ export interface StoreStatus {
   readonly relists: number;
   /** Another host that uses our public IP. */
   readonly duplicate: string | null;
+  /** Why the routes that the leases make are not in force. */
+  readonly error: string | null;
 }
 
 /** This host's own lease. */
@@ -121,7 +125,7 @@ export interface AgentRoute extends Required<Route>, PeerCounters {}
 
 /** The status for a view. Pure but for the process id. */
 export function statusOf(view: AgentView): AgentStatus {
-  const { underlay, subnetFile, firewall } = view;
+  const { underlay, subnetFile, firewall, blackholeRoute } = view;
   return {
     version: view.version,
     pid: process.pid,
@@ -136,6 +140,7 @@ export function statusOf(view: AgentView): AgentStatus {
     fatal: view.fatal ?? null,
     subnetFile: subnetFile === undefined ? null : { ...subnetFile, error: subnetFile.error ?? null },
     firewall: firewall === undefined ? null : { ...firewall, error: firewall.error ?? null },
+    blackholeRoute: blackholeRoute === undefined ? null : { error: blackholeRoute.error ?? null },
     forwarder: view.forwarder ?? null,
   };
 }
@@ -166,10 +171,10 @@ function networkStatus({ network, subnet, ipv6Network, ipv6Subnet, port }: Netwo
 
 function sourceStatus(source: SourceView): SourceStatus {
   if (source.kind === 'file') return { kind: 'file', path: source.path, error: source.error ?? null };
-  return storeStatus(source.state);
+  return storeStatus(source.state, source.error);
 }
 
-function storeStatus(state: LeaseSourceState): StoreStatus {
+function storeStatus(state: LeaseSourceState, error: string | undefined): StoreStatus {
   const { connection } = state;
   return {
     kind: 'store',
@@ -189,6 +194,7 @@ function storeStatus(state: LeaseSourceState): StoreStatus {
     disconnects: state.disconnects,
     relists: state.relists,
     duplicate: state.duplicate ?? null,
+    error: error ?? null,
   };
 }
 

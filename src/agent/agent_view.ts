@@ -14,7 +14,12 @@ export type SourceView =
       /** Why the last edit is not in force, one line. */
       readonly error?: string | undefined;
     }
-  | { readonly kind: 'store'; readonly state: LeaseSourceState };
+  | {
+      readonly kind: 'store';
+      readonly state: LeaseSourceState;
+      /** Why the routes that the leases make are not in force, one line. */
+      readonly error?: string | undefined;
+    };
 
 /** The network as the source tells it, without the peers. */
 export type NetworkView = Omit<RouteSnapshot, 'peers'>;
@@ -64,6 +69,8 @@ export interface AgentView {
   readonly subnetFile: SubnetFileView | undefined;
   /** Undefined when no rules are asked for. */
   readonly firewall: FirewallView | undefined;
+  /** Why the blackhole route to the own subnet may not be there, one line; undefined when no route is asked for. */
+  readonly blackholeRoute?: { readonly error?: string | undefined } | undefined;
   /** The routes in force. Made when it is called, as there may be 65,536. */
   readonly routes: () => Required<Route>[];
 }

@@ -27,8 +27,12 @@ export type ReasonCode =
   | 'duplicatePublicIp'
   /** The last edit of the routes file is not in force. */
   | 'routesFile'
+  /** The routes that the leases make are more than the table takes; those of before are in force. */
+  | 'routesRefused'
   /** The rules in nftables may not be in force. */
   | 'firewall'
+  /** The blackhole route to the own subnet may not be there. */
+  | 'blackholeRoute'
   /** subnet.env does not hold the present subnet. */
   | 'subnetFile'
   /** A lane still has the empty table that a forwarder begins with. */
@@ -99,7 +103,7 @@ function failures(view: AgentView): Reason[] {
 }
 
 function degradations(view: AgentView): Reason[] {
-  const { forwarder, subnetFile, firewall } = view;
+  const { forwarder, subnetFile, firewall, blackholeRoute } = view;
   const lanes = forwarder?.lanes ?? [];
   // Waiting for a network config or a lease is no fault of this process: a restart would only wait again.
   const reasons = missingLease(view);
@@ -110,13 +114,14 @@ function degradations(view: AgentView): Reason[] {
     reasons.push(reason('subnetFile', `${subnetFile.path}: ${subnetFile.error}`));
   }
   if (firewall?.error !== undefined) reasons.push(reason('firewall', firewall.error));
+  if (blackholeRoute?.error !== undefined) reasons.push(reason('blackholeRoute', blackholeRoute.error));
   return reasons;
 }
 
 function sourceFaults(source: SourceView): Reason[] {
   if (source.kind === 'file') return source.error === undefined ? [] : [reason('routesFile', source.error)];
   const { store, connection, stale, syncedAt, duplicate } = source.state;
-  const reasons: Reason[] = [];
+  const reasons = source.error === undefined ? [] : [reason('routesRefused', source.error)];
   if (!connection.connected) {
     // A store's own messages name it.
     reasons.push(reason('storeAway', connection.reason ?? `${store}: not reached yet`, connection.since));

@@ -15,6 +15,29 @@ export type RouteStep =
  * What a list of changes comes to: a later change of a subnet replaces an earlier one, and a snapshot replaces all before it.
  */
 export function collapseChanges(changes: readonly RouteChange[]): RouteStep {
+  const { snapshot, later } = fold(changes);
+  if (snapshot !== undefined) return { kind: 'snapshot', snapshot: withLater(snapshot, later) };
+  const peers = [...later.values()].filter((peer) => peer !== undefined);
+  const remove = [...later].filter(([, peer]) => peer === undefined).map(([subnet]) => subnet);
+  return { kind: 'update', remove, set: peers.map(routeOfPeer) };
+}
+
+/** Changes that come to the same and may be kept for long: one for each subnet, or one snapshot. */
+export function compactChanges(changes: readonly RouteChange[]): RouteChange[] {
+  const { snapshot, later } = fold(changes);
+  if (snapshot !== undefined) return [{ kind: 'snapshot', snapshot: withLater(snapshot, later) }];
+  return [...later].map(([subnet, peer]) =>
+    peer === undefined ? { kind: 'delete', subnet } : { kind: 'set', peer },
+  );
+}
+
+/** The last snapshot, and what became of each subnet that was told of after it. */
+interface Fold {
+  readonly snapshot: RouteSnapshot | undefined;
+  readonly later: ReadonlyMap<string, Peer | undefined>;
+}
+
+function fold(changes: readonly RouteChange[]): Fold {
   let snapshot: RouteSnapshot | undefined;
   const later = new Map<string, Peer | undefined>();
   for (const change of changes) {
@@ -31,10 +54,7 @@ export function collapseChanges(changes: readonly RouteChange[]): RouteStep {
         break;
     }
   }
-  if (snapshot !== undefined) return { kind: 'snapshot', snapshot: withLater(snapshot, later) };
-  const peers = [...later.values()].filter((peer) => peer !== undefined);
-  const remove = [...later].filter(([, peer]) => peer === undefined).map(([subnet]) => subnet);
-  return { kind: 'update', remove, set: peers.map(routeOfPeer) };
+  return { snapshot, later };
 }
 
 function withLater(snapshot: RouteSnapshot, later: ReadonlyMap<string, Peer | undefined>): RouteSnapshot {

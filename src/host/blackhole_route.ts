@@ -11,6 +11,8 @@ export interface BlackholeRouteOptions {
   readonly onRepair: (reason: string) => void;
   /** The route could not be looked at or put back; told once until it works again. */
   readonly onError: (error: Error) => void;
+  /** After {@link onError}: the routes could be looked at again, and are there. */
+  readonly onRecovery: () => void;
 }
 
 /** Worse than any other route to the subnet, above all the bridge's own, which has 0 (IPv4) or 256 (IPv6). */
@@ -26,10 +28,10 @@ export class BlackholeRoute {
   readonly #check: PeriodicCheck;
   #subnets: readonly string[];
 
-  private constructor({ subnets, resyncSeconds, onRepair, onError }: BlackholeRouteOptions) {
+  private constructor({ subnets, resyncSeconds, onRepair, onError, onRecovery }: BlackholeRouteOptions) {
     this.#subnets = subnets;
     this.#onRepair = onRepair;
-    this.#check = new PeriodicCheck(resyncSeconds, () => this.#keep(), onError);
+    this.#check = new PeriodicCheck(resyncSeconds, () => this.#keep(), onError, onRecovery);
   }
 
   /** @throws SelvageError ERR_COMMAND_MISSING or ERR_COMMAND_FAILED */

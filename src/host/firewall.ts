@@ -3,6 +3,7 @@ import {
   type FirewallNetwork,
   type FirewallRules,
   type FirewallTable,
+  type NftObject,
   removalOf,
   replacementOf,
   tableOf,
@@ -38,7 +39,8 @@ export const DEFAULT_RESYNC_SECONDS = 5;
  */
 export class Firewall {
   readonly #options: FirewallOptions;
-  readonly #table: FirewallTable;
+  /** Of the present device. */
+  #table: FirewallTable;
   readonly #check: PeriodicCheck;
   readonly #warnings: string[] = [];
   #rules: FirewallRules;
@@ -76,18 +78,20 @@ export class Firewall {
   }
 
   /**
-   * Replaces the rules by those for other networks, as after a new lease.
+   * Replaces the rules by those for other networks and perhaps another device, as after a new lease; in one transaction with
+   * the removal of the former device's table.
    *
    * @throws as {@link Firewall.open}
    */
-  update(networks: readonly FirewallNetwork[]): Promise<void> {
+  update(tunName: string, networks: readonly FirewallNetwork[]): Promise<void> {
     return this.#check.between(async () => {
-      const before = this.#rules;
-      this.#rules = { ...before, networks };
+      const [table, rules] = [this.#table, this.#rules];
+      this.#table = tableOf(tunName);
+      this.#rules = { ...rules, networks };
       try {
-        await this.#install();
+        await this.#install(this.#table.name === table.name ? [] : removalOf(table));
       } catch (error) {
-        this.#rules = before;
+        [this.#table, this.#rules] = [table, rules];
         throw error;
       }
     });
@@ -122,8 +126,8 @@ export class Firewall {
     this.#warn(`masquerading without fully-random source ports, which nft refused (${messageOf(refusal)})`);
   }
 
-  async #install(): Promise<void> {
-    await nft(replacementOf(this.#table, this.#rules));
+  async #install(removal: readonly NftObject[] = []): Promise<void> {
+    await nft([...removal, ...replacementOf(this.#table, this.#rules)]);
     this.#installed = await describeTable(this.#table);
   }
 

@@ -34,8 +34,8 @@ const KUBE_PROXY_MARK = 0x4000;
 const PRIORITY_SRCNAT = 100;
 const PRIORITY_FILTER = 0;
 
-export const POSTROUTING_CHAIN = 'postrtg';
-export const FORWARD_CHAIN = 'forward';
+const POSTROUTING_CHAIN = 'postrtg';
+const FORWARD_CHAIN = 'forward';
 
 /** The table that belongs to a TUN device. */
 export function tableOf(tunName: string): FirewallTable {

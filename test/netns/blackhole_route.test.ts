@@ -19,6 +19,7 @@ const KEEP = `
   const news = (event) => (what) => tell({ event, message: what.message ?? what });
   const route = await BlackholeRoute.open({
     subnets: input.subnets, resyncSeconds: 0.02, onRepair: news('repair'), onError: news('error'),
+    onRecovery: () => tell({ event: 'recovery' }),
   });
   const life = setInterval(() => undefined, 1000);
   process.on('SIGTERM', () => route.close().then(() => clearInterval(life)));

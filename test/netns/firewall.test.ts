@@ -25,6 +25,8 @@ import { until } from './until.js';
 t.setTimeout(120_000);
 
 type Options = Omit<FirewallOptions, 'onRepair' | 'onWarning' | 'onError' | 'onRecovery'>;
+/** What `Firewall.update` takes. */
+type Update = [tunName: string, networks: Options['networks']];
 type News =
   | { event: 'open'; warnings: string[] }
   | { event: 'recovery' }
@@ -37,11 +39,12 @@ const NETWORKS = [
   { network: '10.1.0.0/16', subnet: '10.1.1.0/24' },
   { network: 'fd00:1::/48', subnet: 'fd00:1:0:1::/64' },
 ];
+const OTHERS = [{ network: '10.2.0.0/16', subnet: '10.2.1.0/24' }];
 const OPTIONS: Options = { tunName: 'flannel0', masquerade: true, forward: true, networks: NETWORKS };
 /** Often, so that no test waits for it. */
 const OFTEN = { ...OPTIONS, resyncSeconds: 0.02 };
 
-/** Keeps rules until SIGTERM; SIGUSR2 changes the networks to `input.then`. Commands are looked for in `input.path`. */
+/** Keeps rules until SIGTERM; SIGUSR2 changes device and networks to `input.then`. Commands are looked for in `input.path`. */
 const KEEP = `
   const { Firewall } = await load('host/firewall.js');
   if (input.path !== undefined) process.env.PATH = input.path;
@@ -53,14 +56,14 @@ const KEEP = `
     });
     const life = setInterval(() => undefined, 1000);
     process.on('SIGTERM', () => firewall.close().then(() => clearInterval(life)));
-    process.on('SIGUSR2', () => firewall.update(input.then).then(() => tell({ event: 'updated' })));
+    process.on('SIGUSR2', () => firewall.update(...input.then).then(() => tell({ event: 'updated' })));
     tell({ event: 'open', warnings: firewall.warnings });
   } catch ({ code, message }) {
     tell({ event: 'refused', code, message });
   }`;
 
 /** Asks for a firewall in host1. @returns the program, which has told that the rules are in, or why not */
-async function ask(lab: Lab, options: Options, then?: Options['networks'], path?: string): Promise<Program> {
+async function ask(lab: Lab, options: Options, then?: Update, path?: string): Promise<Program> {
   const program = new Program(lab.host(0), KEEP, { options, then, path });
   await until('an answer', () => {
     if (!program.child.running) return true;
@@ -70,7 +73,7 @@ async function ask(lab: Lab, options: Options, then?: Options['networks'], path?
 }
 
 /** The same, where it must succeed. */
-async function keep(lab: Lab, options: Options, then?: Options['networks'], path?: string): Promise<Program> {
+async function keep(lab: Lab, options: Options, then?: Update, path?: string): Promise<Program> {
   const program = await ask(lab, options, then, path);
   if ((program.told as News[]).some(({ event }) => event === 'open')) return program;
   throw new Error(JSON.stringify(program.told) + program.child.stderr);
@@ -264,7 +267,7 @@ t.test('rules are put back', async (t) => {
 t.test('other networks replace the former ones', async (t) => {
   const lab = await openLab(t);
   await serve(lab, FAMILIES['IPv4']!);
-  const program = await keep(lab, OFTEN, [{ network: '10.2.0.0/16', subnet: '10.2.1.0/24' }]);
+  const program = await keep(lab, OFTEN, ['flannel0', OTHERS]);
   t.equal(await sourceSeen(lab.pod(0), '192.168.100.2'), '192.168.100.1');
   program.child.kill('SIGUSR2');
   await until('the update', () =>
@@ -277,6 +280,24 @@ t.test('other networks replace the former ones', async (t) => {
   await nft(lab, 'delete', 'table', 'inet', TABLE);
   await until('a repair', () => newsOf(program, 'repair').length === 1);
   t.equal((await nft(lab, 'list', 'table', 'inet', TABLE)).stdout, rules, 'the new ones are kept');
+  await end(program);
+});
+
+t.test('another device: the table of the former one goes, and that of the new one is kept', async (t) => {
+  const lab = await openLab(t);
+  const program = await keep(lab, OFTEN, ['flannel1', OTHERS]);
+  program.child.kill('SIGUSR2');
+  await until('the update', () =>
+    (program.told as { event: string }[]).some(({ event }) => event === 'updated'),
+  );
+  const LIST = `tell(await (await load('host/firewall.js')).listFirewalls())`;
+  t.strictSame(await evaluate(lab.host(0), LIST, null), ['flannel1']);
+  const rules = (await nft(lab, 'list', 'table', 'inet', 'selvage-flannel1')).stdout;
+  t.match(rules, /ip saddr 10\.2\.1\.0\/24 ip daddr 10\.2\.0\.0\/16 return/);
+  await nft(lab, 'flush', 'ruleset');
+  await until('a repair', () => newsOf(program, 'repair').length === 1);
+  t.strictSame(newsOf(program, 'repair'), ['the table inet selvage-flannel1 was gone']);
+  t.strictSame(await evaluate(lab.host(0), LIST, null), ['flannel1'], 'and no other');
   await end(program);
 });
 

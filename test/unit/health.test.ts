@@ -9,6 +9,7 @@ import {
   CONFIRMED,
   fileView,
   lane,
+  sourceState,
   stats,
   STARTED,
   storeView,
@@ -92,6 +93,12 @@ const ROWS: readonly Row[] = [
     reasons: [['firewall', null]],
   },
   {
+    rule: 'a blackhole route that could not be set degrades',
+    view: view({ blackholeRoute: { error: 'ip: Operation not permitted' } }),
+    status: 'degraded',
+    reasons: [['blackholeRoute', null]],
+  },
+  {
     rule: 'a subnet file that could not be written degrades and is not ready',
     view: view({ subnetFile: { path: '/run/x', written: false, error: 'EROFS' } }),
     status: 'degraded',
@@ -114,6 +121,14 @@ const ROWS: readonly Row[] = [
     view: fileView({ source: { kind: 'file', path: '/x', error: '/x: no such file' } }),
     status: 'degraded',
     reasons: [['routesFile', null]],
+  },
+  {
+    rule: 'routes of a store that were refused degrade and leave it ready: those of before are in force',
+    view: view({
+      source: { kind: 'store', state: sourceState(), error: 'the route table would be too large' },
+    }),
+    status: 'degraded',
+    reasons: [['routesRefused', null]],
   },
   {
     rule: 'without a lease it is degraded: a restart would only wait again',

@@ -1,7 +1,7 @@
 import t from 'tap';
 
 import { portOf, routesSnapshotName } from '../../src/agent/agent_options.js';
-import { collapseChanges, samePlace } from '../../src/agent/route_changes.js';
+import { collapseChanges, compactChanges, samePlace } from '../../src/agent/route_changes.js';
 import type { Peer, RouteChange, RouteSnapshot } from '../../src/lease/route_source.js';
 
 const peer = (n: number, publicIp = `192.0.2.${n}`): Peer => ({ subnet: `10.1.${n}.0/24`, publicIp });
@@ -40,6 +40,23 @@ t.test('a snapshot replaces what came before it, and takes up what comes after',
     ['192.0.2.33', '192.0.2.4'],
     'neither the earlier nor the removed one is there',
   );
+  t.end();
+});
+
+t.test('compacted changes come to the same, alone and before others, and are one for each subnet', (t) => {
+  const lists: RouteChange[][] = [
+    [set(2), remove(2), set(3), set(2, '192.0.2.99'), remove(4), set(5), remove(5)],
+    [set(9), snapshot(peer(2), peer(3)), remove(2), set(4), set(3, '192.0.2.33')],
+    [],
+  ];
+  const later = [remove(3), set(4, '192.0.2.44')];
+  for (const changes of lists) {
+    const compact = compactChanges(changes);
+    t.ok(compact.length <= 4);
+    t.strictSame(collapseChanges(compact), collapseChanges(changes));
+    t.strictSame(collapseChanges([...compact, ...later]), collapseChanges([...changes, ...later]));
+  }
+  t.equal(compactChanges(lists[1]!).length, 1);
   t.end();
 });
 
