@@ -55,7 +55,7 @@ t.test('what is not routed to: each told once, and counted', async (t) => {
     ['subnetsx', valueOf('192.0.2.8'), /names no subnet/],
     [keyOf('10.1.8.0/24'), 'garbage', /./],
     [keyOf('10.1.8.0/24'), '{"PublicIPv6":null}', /PublicIP is missing/],
-    [keyOf('10.1.8.0/24'), valueOf('224.0.0.1'), /not the address of one host/],
+    [keyOf('10.1.8.0/24'), valueOf('224.0.0.1'), /no address at which others reach a host/],
     [
       keyOf('10.1.8.0/24'),
       '{"PublicIP":"192.0.2.8","BackendType":"VXLAN"}',
@@ -63,8 +63,8 @@ t.test('what is not routed to: each told once, and counted', async (t) => {
     ],
     [keyOf('10.2.8.0/24'), valueOf('192.0.2.8'), /outside the network 10\.1\.0\.0\/16/],
     [keyOf('10.1.8.0/24'), valueOf(IP), /own public IP 192\.0\.2\.1/],
-    [keyOf('10.1.4.0/22'), valueOf('192.0.2.8'), /covers this host's own subnet 10\.1\.5\.0\/24/],
-    [`${keyOf('10.1.5.0/24')}&fd00:1::-64`, valueOf('192.0.2.8'), /covers this host's own subnet/],
+    [keyOf('10.1.4.0/22'), valueOf('192.0.2.8'), /overlaps this host's own subnet 10\.1\.5\.0\/24/],
+    [`${keyOf('10.1.5.0/24')}&fd00:1::-64`, valueOf('192.0.2.8'), /overlaps this host's own subnet/],
     [
       `${keyOf('10.1.14.0/24')}&fd00:1::-64`,
       valueOf('192.0.2.8'),
