@@ -4,7 +4,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 
 import { messageOf } from '../errors.js';
-import { writeFileAtomically } from './atomic_file.js';
+import { writeFileAtomically } from '../atomic_file.js';
 
 /** Who this host is to others, whatever its addresses are. */
 export interface HostIdentity {

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { messageOf, SelvageError } from '../errors.js';
 import { formatIpv6, formatIpv6Prefix, maskIpv6Prefix, parseIpv6Prefix } from '../ipv6_prefix.js';
 import { formatIpv4, formatPrefix, parseIpv4, parsePrefix } from '../prefix.js';
-import { writeFileAtomically } from './atomic_file.js';
+import { writeFileAtomically } from '../atomic_file.js';
 
 /**
  * What flanneld's `/run/flannel/subnet.env` says; the CNI plugin and `mk-docker-opts.sh` read it. Prefixes are canonical

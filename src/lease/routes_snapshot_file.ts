@@ -1,8 +1,6 @@
-import { mkdir, open, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
-
 import { z } from 'zod';
 
+import { writeFileAtomically } from '../atomic_file.js';
 import { messageOf, SelvageError } from '../errors.js';
 import { contains, isUnicastIpv4, parseIpv4, parsePrefix } from '../prefix.js';
 import type { HeldConfig } from './acquire_lease.js';
@@ -67,7 +65,7 @@ const fileSchema = z.object({
 /**
  * The routes on disk, so that a daemon that starts again can forward before the store answers.
  *
- * Written as a whole (beside, synced, renamed over), within a second of a change and at close.
+ * Written as a whole ({@link writeFileAtomically}), within a second of a change and at close.
  */
 export class RoutesSnapshotFile {
   readonly #options: RoutesSnapshotFileOptions;
@@ -118,7 +116,7 @@ export class RoutesSnapshotFile {
     const text = formatSnapshot(saved, networkKey);
     // One after the other: two writers of one temporary file would mix.
     this.#writing = this.#writing
-      .then(() => replaceFile(path, text))
+      .then(() => writeFileAtomically(path, text, MODE))
       .catch((error: unknown) => onWarning(`cannot save the routes for the next start: ${messageOf(error)}`));
   }
 }
@@ -172,26 +170,6 @@ function parseSnapshot(text: string, networkKey: string): SavedRoutes {
     },
     peers: file.peers,
   };
-}
-
-async function replaceFile(path: string, text: string): Promise<void> {
-  const directory = dirname(path);
-  const beside = `${path}.${process.pid}.tmp`;
-  await mkdir(directory, { recursive: true });
-  try {
-    const file = await open(beside, 'w', MODE);
-    try {
-      await file.writeFile(text);
-      // Otherwise a power cut may leave the new name with no content (ext4 delayed allocation).
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(beside, path);
-  } catch (error) {
-    await rm(beside, { force: true });
-    throw error;
-  }
 }
 
 function firstLine(error: unknown): string {

@@ -71,6 +71,19 @@ t.test('close leaves the routes on disk, for nobody else to read, and nothing be
   t.strictSame(readdirSync(dirname(path)), ['routes.json']);
 });
 
+t.test(
+  'what a run that was killed while it wrote left beside the file is gone after the next write',
+  async (t) => {
+    const space = new MemorySpace();
+    putConfig(space);
+    const path = `${t.testdir({ '.routes.json': '{"version":1,"netw' })}/routes.json`;
+    const host = start(t, { space, path });
+    await host.open();
+    await host.source.close();
+    t.strictSame(readdirSync(dirname(path)), ['routes.json']);
+  },
+);
+
 t.test('a change is on disk within a second or so, without close', async (t) => {
   const { space, path } = await ran(t);
   const host = start(t, { space, path });
