@@ -141,7 +141,7 @@ function sourceFaults(source: SourceView): Reason[] {
 /** With the routes of an earlier run goes its subnet, which is as good as held until the store says otherwise. */
 function missingLease({ source, snapshot }: AgentView): Reason[] {
   if (source.kind === 'file' || source.state.lease !== undefined) return [];
-  if (source.state.stale && snapshot !== undefined) return [];
+  if (source.state.stale && !source.state.refuted && snapshot !== undefined) return [];
   return [reason('noLease', 'no subnet is leased to this host')];
 }
 

@@ -165,8 +165,13 @@ function readPresence(value: string): HostIdentity | undefined {
   try {
     const { host, name } = JSON.parse(value) as { host?: unknown; name?: unknown };
     if (typeof host !== 'string' || host === '') return undefined;
-    return { id: host, name: typeof name === 'string' && name !== '' ? name : host };
+    return { id: host, name: nameForPeople(typeof name === 'string' && name !== '' ? name : host) };
   } catch {
     return undefined;
   }
+}
+
+/** It comes from another host and goes into logs and terminals. A host name has 64 characters at most (Linux HOST_NAME_MAX). */
+function nameForPeople(name: string): string {
+  return name.replace(/[^\x20-\x7e]/g, '?').slice(0, 64);
 }

@@ -54,6 +54,8 @@ export interface LeaseSourceState {
   readonly lease: OwnLease | undefined;
   /** The routes are those saved by an earlier run and not yet confirmed by the store. */
   readonly stale: boolean;
+  /** Stale, and the store answers, but has not given this host the subnet that it forwards for: another host may have it. */
+  readonly refuted: boolean;
   /** When the routes last agreed with the store. */
   readonly syncedAt: Date | undefined;
   /** Leases of other hosts, those not routed to included. */

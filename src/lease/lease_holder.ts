@@ -231,7 +231,8 @@ export class LeaseHolder {
     const { store, value } = this.#options;
     const { signal } = this.#closing;
     await pause(this.#nextLossWait(), signal);
-    const reserved = entry.grant === '';
+    // What an operator wrote by hand without a time limit is meant as a reservation if it is a lease of ours at all.
+    const reserved = entry.grant === '' && (readable || this.#held!.lease.reserved);
     const sentMs = performance.now();
     const written = await store.replace(entry, value, reserved ? 0 : LEASE_TTL_SECONDS, signal);
     if (written === undefined) {
@@ -270,6 +271,7 @@ export class LeaseHolder {
 
   #renewed(next: HeldLease): void {
     this.#renewals++;
+    this.#duplicateTold = false; // nobody wrote it since: whoever did has gone, and would be news
     this.#options.listener.onEvent({ kind: 'renewed', lease: this.#confirm(next) });
   }
 

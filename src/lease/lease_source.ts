@@ -63,6 +63,8 @@ export class LeaseSource implements RouteSource {
   #saved: SavedRoutes | undefined;
   #held: HeldConfig | undefined;
   #stale = false;
+  /** The store answers, and has not given this host the subnet that it forwards for. */
+  #refuted = false;
   /** Other hosts with our public IP: one that is present, one that writes no presence. */
   #presentDuplicate: string | undefined;
   #silentDuplicate = false;
@@ -148,6 +150,7 @@ export class LeaseSource implements RouteSource {
       connection: this.#connection.current,
       lease: this.#holder.lease,
       stale: this.#stale,
+      refuted: this.#refuted,
       syncedAt: sync === undefined ? this.#saved?.savedAt : sync.syncedAt,
       leases: sync?.leases ?? (this.#stale ? this.#saved!.peers.length : 0),
       skipped: sync?.skipped ?? 0,
@@ -232,6 +235,7 @@ export class LeaseSource implements RouteSource {
     const wish = { previous: before.subnets, patient: true };
     const acquired = await this.#acquirer.acquire(wish, this.#closing.signal);
     this.#stale = false;
+    this.#refuted = false;
     this.#begin(acquired, before);
     this.#tellSnapshot();
   }
@@ -281,6 +285,8 @@ export class LeaseSource implements RouteSource {
 
   #tell(event: LeaseEvent): void {
     if (OF_OWN_LEASE.has(event.kind)) this.#file?.noteChange();
+    if (event.kind === 'renewed') this.#silentDuplicate = false;
+    if (event.kind === 'waiting' && this.#connection.current.connected) this.#refuted = this.#stale;
     this.#listener?.onLeaseEvent(event);
   }
 

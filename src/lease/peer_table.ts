@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 
-import { contains, formatPrefix, type Ipv4Prefix, parsePrefix, type Prefix } from '../prefix.js';
+import { contains, formatPrefix, type Ipv4Prefix, overlaps, parsePrefix, type Prefix } from '../prefix.js';
 import type { Lease } from './lease.js';
 import type { StoreEntry, StoreEvent } from './store/lease_store.js';
 import { type LeaseProblem, readLease } from './read_lease.js';
@@ -213,7 +213,7 @@ function faultOf({ subnets, value }: Lease, { network, publicIp, ownSubnet }: Pe
   if (!contains(network, subnet)) return `it lies outside the network ${formatPrefix(network)}`;
   if (value.publicIp === publicIp)
     return `it has this host's own public IP ${publicIp}; frames to it would loop`;
-  if (contains(subnet, parsePrefix(ownSubnet))) return `it covers this host's own subnet ${ownSubnet}`;
+  if (overlaps(subnet, parsePrefix(ownSubnet))) return `it overlaps this host's own subnet ${ownSubnet}`;
   return '';
 }
 

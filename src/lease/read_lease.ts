@@ -27,11 +27,20 @@ export function readLease(entry: StoreEntry): Lease | LeaseProblem {
   }
   try {
     const value = parseLeaseValue(entry.value);
-    if (!isUnicastIpv4(parseIpv4(value.publicIp))) {
-      return { key, subnets, reason: `PublicIP ${value.publicIp} is not the address of one host` };
+    if (!isHostAddress(parseIpv4(value.publicIp))) {
+      return {
+        key,
+        subnets,
+        reason: `PublicIP ${value.publicIp} is no address at which others reach a host`,
+      };
     }
     return { key, subnets, value, reserved: entry.grant === '' };
   } catch (error) {
     return { key, subnets, reason: messageOf(error) };
   }
+}
+
+/** Whether other hosts can send to it: unicast, and neither loopback (127/8) nor link-local (169.254/16, RFC 3927). */
+function isHostAddress(address: number): boolean {
+  return isUnicastIpv4(address) && address >>> 24 !== 127 && address >>> 16 !== 0xa9fe;
 }

@@ -2,16 +2,18 @@
  * The life of a forwarder inside another program: crashes, exits, leaks. Each rule runs a scenario of
  * `lifecycle_scenarios.ts` as a process of its own in a network namespace.
  */
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import t from 'tap';
 
+import type { CommandResult } from './child.js';
 import { Lab } from './lab.js';
 import { ensurePackages, LAB_PACKAGES } from './packages.js';
 import { ensurePrivileges } from './privileges.js';
 
 const SCENARIOS = fileURLToPath(new URL('./lifecycle_scenarios.js', import.meta.url));
-const EXAMPLE = fileURLToPath(new URL('../../../examples/embed.mjs', import.meta.url));
+const EXAMPLES = fileURLToPath(new URL('../../../examples/', import.meta.url));
 
 ensurePackages(LAB_PACKAGES);
 await ensurePrivileges();
@@ -110,7 +112,21 @@ t.test('65,536 routes are published under way', async (t) => {
 });
 
 t.test('the example of the README runs', async (t) => {
-  const { stdout } = await lab.host(1).exec(process.execPath, [EXAMPLE], { timeoutSeconds: 30 });
+  const { stdout } = await runExample('embed.mjs');
   t.match(stdout, /forwarding on example0/);
   t.match(stdout, /closed/);
 });
+
+t.test('the example of an agent with a store of its own runs', async (t) => {
+  const { stdout, stderr } = await runExample('agent.mjs');
+  t.match(
+    stdout,
+    /lease: acquired[^]*10\.1\.\d+\.0\/24 of 10\.1\.0\.0\/16 is ours, health ok\n1 route\nclosed/,
+  );
+  t.equal(stderr, '', 'without a warning');
+});
+
+function runExample(name: string): Promise<CommandResult> {
+  const env = { TMPDIR: lab.directory };
+  return lab.host(1).exec(process.execPath, [join(EXAMPLES, name)], { env, timeoutSeconds: 30 });
+}

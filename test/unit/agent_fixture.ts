@@ -25,6 +25,7 @@ export function sourceState(changes: Partial<LeaseSourceState> = {}): LeaseSourc
     connection: { connected: true, since: CONFIRMED, reason: undefined },
     lease: LEASE,
     stale: false,
+    refuted: false,
     syncedAt: CONFIRMED,
     leases: 3,
     skipped: 1,

@@ -179,6 +179,11 @@ t.test('when nothing is free the message has the numbers and the remedies', (t) 
     message:
       /^out of subnets: all 4 IPv6 subnets from fd00::\/64 to fd00:0:0:3::\/64 .*widen IPv6SubnetMin..IPv6SubnetMax/,
   });
+  t.match(
+    choose(SMALL, [lease('10.1.0.0/24', THEIRS), lease('10.1.0.0/17', THEIRS), lease('10.0.0.0/8', THEIRS)]),
+    { kind: 'full', message: /many of them by the one key subnets\/10\.0\.0\.0-8;/ },
+    'a key that takes them all is named',
+  );
   const blocked = all.slice(1).map(({ subnets }) => subnets);
   t.match(choose(SMALL, all.slice(0, 1), { blocked }), { kind: 'full' }, 'blocked keys count');
   t.end();

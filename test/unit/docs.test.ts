@@ -132,14 +132,17 @@ t.test('files that pages and comments name are there', (t) => {
   t.end();
 });
 
-t.test("every folder of the tree has a page, and the README's example is the one that is run", (t) => {
+t.test('every folder of the tree has a page, and examples in pages are those that are run', (t) => {
   const layers = readdirSync(join(ROOT, 'src'), { withFileTypes: true }).filter((entry) =>
     entry.isDirectory(),
   );
   for (const folder of [...layers.map(({ name }) => `src/${name}`), 'native', 'bench', 'test']) {
     t.ok(existsSync(join(ROOT, folder, 'README.md')), `${folder}/README.md`);
   }
-  const [, example] = /^```js\n([^]*?)^```$/m.exec(textOf('README.md')) ?? [];
-  t.equal(example, textOf('examples/embed.mjs'));
+  const shown = { 'README.md': 'examples/embed.mjs', 'docs/leases.md': 'examples/agent.mjs' };
+  for (const [page, file] of Object.entries(shown)) {
+    const [, example] = /^```js\n([^]*?)^```$/m.exec(textOf(page)) ?? [];
+    t.equal(example, textOf(file), page);
+  }
   t.end();
 });

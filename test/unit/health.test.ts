@@ -149,6 +149,16 @@ const ROWS: readonly Row[] = [
     missing: ['noLease', 'notForwarding'],
   },
   {
+    rule: 'a store that answers and does not give the saved subnet back: no lease, and not ready',
+    view: storeView({ lease: undefined, stale: true, refuted: true }),
+    status: 'degraded',
+    reasons: [
+      ['noLease', null],
+      ['staleRoutes', CONFIRMED],
+    ],
+    missing: ['noLease'],
+  },
+  {
     rule: 'before the first snapshot it is degraded since it was started, and not ready',
     view: storeView({ lease: undefined, connection: AWAY }, { snapshot: undefined, forwarder: undefined }),
     status: 'degraded',

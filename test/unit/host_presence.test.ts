@@ -91,6 +91,14 @@ t.test('another host that claimed it meanwhile is told, and told again when it g
   t.match(space.get(KEY)?.value, /"host":"a"/);
 });
 
+t.test('the name of another host is cut to what a log can show', async (t) => {
+  const space = new MemorySpace();
+  space.put(KEY, JSON.stringify({ host: 'b', name: `\u001b[2J${'x'.repeat(100)}` }), 0);
+  const a = present(t, space, 'a');
+  await a.presence.claim(signal);
+  t.strictSame(a.others, [`?[2J${'x'.repeat(60)}`]);
+});
+
 t.test('a claim that waits ends with its signal', async (t) => {
   const a = present(t, new MemorySpace(), 'a');
   const stop = new AbortController();

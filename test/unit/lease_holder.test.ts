@@ -186,6 +186,16 @@ t.test('a host without presence that renews our lease is told once, and not foug
   t.strictSame(host.of('lost'), []);
 });
 
+t.test('a renewal that finds the lease as it was says that the other host has gone', async (t) => {
+  const { space, host } = await holding(t);
+  putLease(space, SUBNET, IP, 3_601);
+  await host.heard('duplicatePublicIp');
+  await host.heard('renewed');
+  t.equal(host.source.state.duplicate, undefined);
+  putLease(space, SUBNET, IP);
+  await host.heard('duplicatePublicIp', 2);
+});
+
 t.test("a renewal whose answer was lost is ours, not another host's", async (t) => {
   const { space, host } = await holding(t, { random: () => 0 });
   putLease(space, SUBNET, IP, 0);
@@ -230,6 +240,14 @@ t.test('a value that others cannot read is put right', async (t) => {
   await host.heard('adopted', 3);
   t.match(space.get(KEY), { value: valueOf(IP), grant: '' }, 'of a reservation without a time limit');
   t.strictSame(host.of('lost'), []);
+});
+
+t.test('rubbish without a time limit makes no reservation', async (t) => {
+  const { space, host } = await holding(t);
+  space.put(KEY, 'garbage', 0);
+  await host.heard('adopted');
+  t.not(space.get(KEY)?.grant, '', 'it ends again, unless it is renewed');
+  t.match(host.source.state.lease, { reserved: false });
 });
 
 t.test('a lease deleted while the store is away is noticed when it is back', async (t) => {

@@ -115,9 +115,11 @@ t.test('an entry is a lease, or says why not', (t) => {
     reason: 'the key names no subnet: expected the form subnets/10.1.2.0-24',
   });
   const rows: [value: string, reason: RegExp][] = [
-    ['{"PublicIP":"224.0.0.1"}', /^PublicIP 224.0.0.1 is not the address of one host$/],
-    ['{"PublicIP":"0.0.0.0"}', /^PublicIP 0.0.0.0 is not the address of one host$/],
-    ['{"PublicIP":"255.255.255.255"}', /is not the address of one host$/],
+    ['{"PublicIP":"224.0.0.1"}', /^PublicIP 224.0.0.1 is no address at which others reach a host$/],
+    ['{"PublicIP":"0.0.0.0"}', /^PublicIP 0.0.0.0 is no address at which others reach a host$/],
+    ['{"PublicIP":"255.255.255.255"}', /is no address at which others reach a host$/],
+    ['{"PublicIP":"127.0.0.1"}', /is no address at which others reach a host$/],
+    ['{"PublicIP":"169.254.7.1"}', /is no address at which others reach a host$/],
     ['{}', /^PublicIP is missing$/],
     ['', /^not valid JSON at line 1, column 1: the file ends/],
   ];

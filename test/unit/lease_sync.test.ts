@@ -55,7 +55,7 @@ t.test('what is not routed to: each told once, and counted', async (t) => {
     ['subnetsx', valueOf('192.0.2.8'), /names no subnet/],
     [keyOf('10.1.8.0/24'), 'garbage', /./],
     [keyOf('10.1.8.0/24'), '{"PublicIPv6":null}', /PublicIP is missing/],
-    [keyOf('10.1.8.0/24'), valueOf('224.0.0.1'), /not the address of one host/],
+    [keyOf('10.1.8.0/24'), valueOf('224.0.0.1'), /no address at which others reach a host/],
     [
       keyOf('10.1.8.0/24'),
       '{"PublicIP":"192.0.2.8","BackendType":"VXLAN"}',
@@ -63,8 +63,8 @@ t.test('what is not routed to: each told once, and counted', async (t) => {
     ],
     [keyOf('10.2.8.0/24'), valueOf('192.0.2.8'), /outside the network 10\.1\.0\.0\/16/],
     [keyOf('10.1.8.0/24'), valueOf(IP), /own public IP 192\.0\.2\.1/],
-    [keyOf('10.1.4.0/22'), valueOf('192.0.2.8'), /covers this host's own subnet 10\.1\.5\.0\/24/],
-    [`${keyOf('10.1.5.0/24')}&fd00:1::-64`, valueOf('192.0.2.8'), /covers this host's own subnet/],
+    [keyOf('10.1.4.0/22'), valueOf('192.0.2.8'), /overlaps this host's own subnet 10\.1\.5\.0\/24/],
+    [`${keyOf('10.1.5.0/24')}&fd00:1::-64`, valueOf('192.0.2.8'), /overlaps this host's own subnet/],
     [
       `${keyOf('10.1.14.0/24')}&fd00:1::-64`,
       valueOf('192.0.2.8'),
@@ -101,12 +101,13 @@ t.test('backend type udp, in any case, is routed to', async (t) => {
   await host.routes('10.1.8.0/24', '192.0.2.8');
 });
 
-t.test('a lease inside another one is routed to as well; one inside ours too', async (t) => {
+t.test('a lease inside another one is routed to as well; one that overlaps ours is not', async (t) => {
   const { space, host } = await following(t);
   putLease(space, '10.1.14.128/25', '192.0.2.15');
   putLease(space, '10.1.5.128/25', '192.0.2.16');
   await host.routes('10.1.14.128/25', '192.0.2.15');
-  await host.routes('10.1.5.128/25', '192.0.2.16');
+  t.match(await host.heard('skipped'), { reason: "it overlaps this host's own subnet 10.1.5.0/24" });
+  t.notOk(host.peers.has('10.1.5.128/25'));
 });
 
 t.test('of two keys with one subnet the older has it, and the other after it', async (t) => {

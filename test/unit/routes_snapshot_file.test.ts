@@ -138,6 +138,20 @@ t.test('when the subnet went to another host meanwhile, the start with saved rou
   t.equal(host.snapshot?.subnet, to.subnets.ipv4);
 });
 
+t.test('while none is free for it, the saved subnet is told as refuted', async (t) => {
+  const run = await ran(t);
+  run.space.put('config', '{"Network":"10.1.0.0/16","SubnetMin":"10.1.5.0","SubnetMax":"10.1.5.0"}', 0);
+  run.space.remove(KEY);
+  putLease(run.space, SUBNET, '192.0.2.66');
+  const host = start(t, run);
+  await host.open();
+  t.match(await host.heard('waiting'), { reason: /out of subnets/ });
+  t.match(host.source.state, { stale: true, refuted: true, lease: undefined });
+  run.space.remove(KEY);
+  await host.heard('acquired');
+  t.match(host.source.state, { stale: false, refuted: false });
+});
+
 t.test('when the lease ran out meanwhile and is free, the same subnet is taken', async (t) => {
   const run = await ran(t);
   run.space.remove(KEY);

@@ -2,7 +2,7 @@ import { type AddressRange, findFreeSubnets, rangeOf, rangesOverlap } from './fr
 import type { Lease, LeaseSubnets } from '../lease.js';
 import { formatLeaseKey } from '../lease_key.js';
 import type { NetworkConfig } from './network_config.js';
-import { formatSubnet, isInPool, type SubnetPool, subnetsIn } from './subnet_pool.js';
+import { addressesIn, formatSubnet, isInPool, type SubnetPool, subnetsIn } from './subnet_pool.js';
 
 /** What is known when a host wants its subnet. */
 export interface SubnetQuestion {
@@ -41,6 +41,7 @@ const MOST_CANDIDATES = 100;
 
 interface TakenRange extends AddressRange {
   readonly reserved: boolean;
+  readonly subnets: LeaseSubnets;
 }
 
 /**
@@ -118,7 +119,7 @@ function takenRanges(
 ): TakenRange[] {
   return taken.flatMap(({ subnets, reserved }) => {
     const prefix = family === 4 ? subnets.ipv4 : subnets.ipv6;
-    return prefix === undefined ? [] : [{ ...rangeOf(family, prefix), reserved }];
+    return prefix === undefined ? [] : [{ ...rangeOf(family, prefix), reserved, subnets }];
   });
 }
 
@@ -146,9 +147,18 @@ function full(pool: SubnetPool, taken: readonly TakenRange[]): Choice {
     kind: 'full',
     message:
       `out of subnets: all ${subnetsIn(pool)} ${prefix === '' ? '' : `${prefix} `}subnets ${spanOf(pool)} are leased ` +
-      `(${reserved} of them reserved); widen ${prefix}SubnetMin..${prefix}SubnetMax or ${prefix}Network, ` +
+      `(${reserved} of them reserved)${widest(pool, taken)}; widen ${prefix}SubnetMin..${prefix}SubnetMax or ${prefix}Network, ` +
       'or release one: selvage lease list',
   };
+}
+
+/** Names the lease that takes more than one subnet, as a key written by hand may: it is what an operator looks for. */
+function widest(pool: SubnetPool, taken: readonly TakenRange[]): string {
+  const size = ({ first, last }: AddressRange): bigint => last - first + 1n;
+  const wide = taken.filter((range) => size(range) > addressesIn(pool.family, pool.bits));
+  if (wide.length === 0) return '';
+  const { subnets } = wide.reduce((a, b) => (size(b) > size(a) ? b : a));
+  return `, many of them by the one key ${formatLeaseKey(subnets)}`;
 }
 
 function spanOf(pool: SubnetPool): string {
