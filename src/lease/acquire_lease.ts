@@ -1,19 +1,15 @@
 import { messageOf, SelvageError } from '../errors.js';
-import { overlapsIpv6Prefix, parseIpv6Prefix } from '../ipv6_prefix.js';
-import { overlaps, parsePrefix } from '../prefix.js';
 import { BackOff, pause, spread } from './back_off.js';
 import { chooseSubnet } from './network/choose_subnet.js';
 import type { HostPresence } from './host_presence.js';
-import type { Lease, LeaseSubnets } from './lease.js';
+import { LEASE_TTL_SECONDS, type Lease, type LeaseSubnets } from './lease.js';
 import type { LeaseEvent } from './lease_event.js';
 import { CONFIG_KEY, formatLeaseKey, SUBNETS_KEY_PREFIX } from './lease_key.js';
 import type { LeaseStore, StoreEntry, StoreListing } from './store/lease_store.js';
 import { type NetworkConfig, parseNetworkConfig } from './network/network_config.js';
 import { readLease } from './read_lease.js';
 import { isDenied, isStoreFault, ToldOnce } from './store/store_connection.js';
-
-/** Life of a lease from its last write, as flanneld's (pkg/subnet/etcd/local_manager.go subnetTTL). */
-export const LEASE_TTL_SECONDS = 86_400;
+import { subnetsOverlap } from './subnets_overlap.js';
 
 /** The network config with the text it was read from. */
 export interface HeldConfig {
@@ -289,10 +285,4 @@ function findEarlierOverlap(
 ): string | undefined {
   const earlier = entries.filter((entry) => entry.createdAt < createdAt && entry.key !== ownKey);
   return sort(earlier).leases.find((lease) => subnetsOverlap(lease.subnets, subnets))?.key;
-}
-
-function subnetsOverlap(a: LeaseSubnets, b: LeaseSubnets): boolean {
-  if (overlaps(parsePrefix(a.ipv4), parsePrefix(b.ipv4))) return true;
-  if (a.ipv6 === undefined || b.ipv6 === undefined) return false;
-  return overlapsIpv6Prefix(parseIpv6Prefix(a.ipv6), parseIpv6Prefix(b.ipv6));
 }

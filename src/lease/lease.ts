@@ -1,6 +1,9 @@
 /**
- * What a lease is. Types only; flanneld's spelling of it is in `lease_key.ts` and `lease_value.ts`.
+ * What a lease is: its types and its life. flanneld's spelling of it is in `lease_key.ts` and `lease_value.ts`.
  */
+
+/** Life of a lease from its last write, as flanneld's (pkg/subnet/etcd/local_manager.go subnetTTL). */
+export const LEASE_TTL_SECONDS = 86_400;
 
 /** The subnets of one host. */
 export interface LeaseSubnets {

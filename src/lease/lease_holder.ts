@@ -4,10 +4,10 @@ import {
   type HeldConfig,
   type HeldLease,
   heldLease,
-  LEASE_TTL_SECONDS,
   type LeaseAcquirer,
 } from './acquire_lease.js';
 import { BackOff, Bell, pause } from './back_off.js';
+import { LEASE_TTL_SECONDS } from './lease.js';
 import type { LeaseEvent, OwnLease } from './lease_event.js';
 import type { LeaseStore, StoreEntry } from './store/lease_store.js';
 import { readLease } from './read_lease.js';

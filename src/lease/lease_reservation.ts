@@ -11,16 +11,17 @@
  * Every write is refused by the store when the entry changed since it was read; it is then read and judged again.
  */
 import { messageOf, SelvageError } from '../errors.js';
-import { overlapsIpv6Prefix, parseIpv6Prefix } from '../ipv6_prefix.js';
-import { isUnicastIpv4, overlaps, parseIpv4, parsePrefix } from '../prefix.js';
-import { LEASE_TTL_SECONDS, parseStoredConfig } from './acquire_lease.js';
-import type { Lease, LeaseSubnets } from './lease.js';
+import { parseIpv6Prefix } from '../ipv6_prefix.js';
+import { isUnicastIpv4, parseIpv4, parsePrefix } from '../prefix.js';
+import { parseStoredConfig } from './acquire_lease.js';
+import { LEASE_TTL_SECONDS, type Lease, type LeaseSubnets } from './lease.js';
 import { isNamed, listEntries, notFound, toRecord } from './lease_admin.js';
 import { CONFIG_KEY, formatLeaseKey, parseLeaseKey } from './lease_key.js';
 import type { LeaseStore, StoreEntry } from './store/lease_store.js';
 import { formatLeaseValue } from './lease_value.js';
 import type { NetworkConfig } from './network/network_config.js';
 import { formatSubnet, isInPool, type SubnetPool } from './network/subnet_pool.js';
+import { subnetsOverlap } from './subnets_overlap.js';
 
 /** Reads and writes of one entry before giving up: a host writes its lease once a day. */
 const ATTEMPTS = 5;
@@ -196,16 +197,10 @@ function requireInNetwork({ ipv4, ipv6 }: NetworkConfig, subnets: LeaseSubnets):
 function refuseOverlap(entries: readonly StoreEntry[], subnets: LeaseSubnets): void {
   for (const entry of entries) {
     const claimed = parseLeaseKey(entry.key);
-    if (claimed === undefined || !doOverlap(claimed, subnets)) continue;
+    if (claimed === undefined || !subnetsOverlap(claimed, subnets)) continue;
     const holder = toRecord(entry).lease?.value.publicIp ?? 'a malformed entry';
     throw conflict(`${subnets.ipv4} overlaps ${entry.key}, which ${holder} has`);
   }
-}
-
-function doOverlap(a: LeaseSubnets, b: LeaseSubnets): boolean {
-  if (overlaps(parsePrefix(a.ipv4), parsePrefix(b.ipv4))) return true;
-  if (a.ipv6 === undefined || b.ipv6 === undefined) return false;
-  return overlapsIpv6Prefix(parseIpv6Prefix(a.ipv6), parseIpv6Prefix(b.ipv6));
 }
 
 function leasesOf(entries: readonly StoreEntry[]): Lease[] {

@@ -1,9 +1,9 @@
 import { messageOf, SelvageError } from '../errors.js';
 import { formatPrefix } from '../prefix.js';
 import { formatIpv6, formatIpv6Prefix, parseIpv6 } from '../ipv6_prefix.js';
-import { type Acquired, type HeldConfig, LeaseAcquirer, LEASE_TTL_SECONDS } from './acquire_lease.js';
+import { type Acquired, type HeldConfig, LeaseAcquirer } from './acquire_lease.js';
 import { HostPresence } from './host_presence.js';
-import type { Lease, LeaseSubnets } from './lease.js';
+import { LEASE_TTL_SECONDS, type Lease, type LeaseSubnets } from './lease.js';
 import type { LeaseEvent, LeaseSourceState } from './lease_event.js';
 import { LeaseHolder } from './lease_holder.js';
 import type { StoreEntry } from './store/lease_store.js';

@@ -1,9 +1,8 @@
 import { messageOf, SelvageError } from '../errors.js';
 import { parseIpv6 } from '../ipv6_prefix.js';
 import { isUnicastIpv4, parseIpv4 } from '../prefix.js';
-import { LEASE_TTL_SECONDS } from './acquire_lease.js';
 import type { HostIdentity } from './host_presence.js';
-import type { LeaseSubnets } from './lease.js';
+import { LEASE_TTL_SECONDS, type LeaseSubnets } from './lease.js';
 import type { LeaseEvent } from './lease_event.js';
 import type { LeaseStore } from './store/lease_store.js';
 import type { RouteListener } from './route_source.js';
