@@ -4,7 +4,7 @@ import { chooseSubnet } from './network/choose_subnet.js';
 import type { HostPresence } from './host_presence.js';
 import { LEASE_TTL_SECONDS, type Lease, type LeaseSubnets } from './lease.js';
 import type { LeaseEvent } from './lease_event.js';
-import { CONFIG_KEY, formatLeaseKey, SUBNETS_KEY_PREFIX } from './lease_key.js';
+import { CONFIG_KEY, formatLeaseKey, SUBNETS_KEY_PREFIX, wholeKey } from './lease_key.js';
 import type { LeaseStore, StoreEntry, StoreListing } from './store/lease_store.js';
 import { type NetworkConfig, parseNetworkConfig } from './network/network_config.js';
 import { readLease } from './read_lease.js';
@@ -209,7 +209,7 @@ export class LeaseAcquirer {
     if (entry === undefined) {
       throw new SelvageError(
         'ERR_NETWORK_CONFIG',
-        `flannel config not found in ${store.name}: write key "${CONFIG_KEY}" below the network's prefix, e.g. {"Network": "10.1.0.0/16"}, with the v3 API`,
+        `flannel config not found in ${store.name}: write key "${wholeKey(store, CONFIG_KEY)}", e.g. {"Network": "10.1.0.0/16"}, with the v3 API`,
       );
     }
     return { config: parseStoredConfig(entry, store), text: entry.value };
@@ -244,12 +244,12 @@ export class LeaseAcquirer {
  *
  * @throws SelvageError as parseNetworkConfig, with the place of a config that is wrong behind flannel's own text
  */
-export function parseStoredConfig({ key, value }: StoreEntry, { name }: LeaseStore): NetworkConfig {
+export function parseStoredConfig({ key, value }: StoreEntry, store: LeaseStore): NetworkConfig {
   try {
     return parseNetworkConfig(value);
   } catch (error) {
     if (!(error instanceof SelvageError) || error.code !== 'ERR_NETWORK_CONFIG') throw error;
-    const where = `correct key "${key}" below the network's prefix in ${name}`;
+    const where = `correct key "${wholeKey(store, key)}" in ${store.name}`;
     throw new SelvageError('ERR_NETWORK_CONFIG', `${error.message}; ${where}`, { cause: error });
   }
 }

@@ -2,6 +2,7 @@ import { SelvageError } from '../errors.js';
 import { formatIpv6Prefix, maskIpv6Prefix, parseIpv6 } from '../ipv6_prefix.js';
 import { parsePrefix } from '../prefix.js';
 import type { LeaseSubnets } from './lease.js';
+import type { LeaseStore } from './store/lease_store.js';
 
 /** Key of the network config, below the prefix. */
 export const CONFIG_KEY = 'config';
@@ -19,6 +20,11 @@ const LONGEST_KEY = 256;
 const LEASE_KEY = /(?<![0-9])((?:[0-9]{1,3}\.){3}[0-9]{1,3})-([0-9]+)(?:&([a-f0-9:.]+)-([0-9]+))?$/;
 const LONGEST_IPV4_BITS = 31;
 const LONGEST_IPV6_BITS = 127;
+
+/** A key as an operator has to write it, with what stands before it in this store. */
+export function wholeKey({ keyBase = '' }: Pick<LeaseStore, 'keyBase'>, key: string): string {
+  return `${keyBase}${key}`;
+}
 
 /** The key of a lease: `subnets/10.1.2.0-24`, or `subnets/10.1.2.0-24&fd00:1::-64`. */
 export function formatLeaseKey(subnets: LeaseSubnets): string {

@@ -16,7 +16,7 @@ import { isUnicastIpv4, parseIpv4, parsePrefix } from '../prefix.js';
 import { parseStoredConfig } from './acquire_lease.js';
 import { LEASE_TTL_SECONDS, type Lease, type LeaseSubnets } from './lease.js';
 import { isNamed, listEntries, notFound, toRecord } from './lease_admin.js';
-import { CONFIG_KEY, formatLeaseKey, parseLeaseKey } from './lease_key.js';
+import { CONFIG_KEY, formatLeaseKey, parseLeaseKey, wholeKey } from './lease_key.js';
 import type { LeaseStore, StoreEntry } from './store/lease_store.js';
 import { formatLeaseValue } from './lease_value.js';
 import type { NetworkConfig } from './network/network_config.js';
@@ -168,7 +168,7 @@ async function readConfig(store: LeaseStore, signal: AbortSignal): Promise<Netwo
   if (entry !== undefined) return parseStoredConfig(entry, store);
   throw new SelvageError(
     'ERR_NETWORK_CONFIG',
-    `${store.name} has no network config: write it, or correct --etcd-prefix`,
+    `${store.name} has no network config: write key "${wholeKey(store, CONFIG_KEY)}", or correct --etcd-prefix`,
   );
 }
 

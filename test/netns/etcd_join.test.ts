@@ -202,7 +202,10 @@ t.test('what is not there yet is waited for', async (t) => {
 
   await t.test('no config, then a wrong one, then a sound one', async (t) => {
     const daemon = await network.start(0, { started: 'spawned', extraArgs: HEALTH_ARGS });
-    await says(daemon, /waiting: flannel config not found in etcd .*write key "config"/);
+    await says(
+      daemon,
+      /waiting: flannel config not found in etcd .*write key "\/coreos\.com\/network\/config"/,
+    );
     t.equal((await httpGet(host1, '/healthz')).code, 200, 'waiting is no reason to be ended');
     t.equal((await httpGet(host1, '/readyz')).code, 503, 'but it is not ready');
     t.match((await daemon.status()).health, { status: 'degraded' });

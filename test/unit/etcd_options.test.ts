@@ -80,6 +80,20 @@ t.test('a password in an endpoint is refused and not repeated', async (t) => {
   t.notMatch((error as SelvageError).message, /secret/);
 });
 
+t.test('a store tells what stands before its keys', async (t) => {
+  const rows: [prefix: string | undefined, keyBase: string][] = [
+    [undefined, '/coreos.com/network/'],
+    ['/net//b/', '/net/b/'],
+    ['', ''],
+  ];
+  for (const [prefix, keyBase] of rows) {
+    const options = { endpoints: [ENDPOINT], ...(prefix === undefined ? {} : { prefix }) };
+    const store = await openEtcdStore(options);
+    t.equal(store.keyBase, keyBase, `prefix ${prefix}`);
+    await store.close();
+  }
+});
+
 t.test('certificate files without TLS are a warning', async (t) => {
   const caFile = `${t.testdir()}/ca.pem`;
   writeFileSync(caFile, '');

@@ -258,7 +258,7 @@ t.test('without a network config nothing free is reserved', async (t) => {
   t.teardown(() => store.close());
   await t.rejects(reserveLease(store, { subnet: '10.1.3.0/24', publicIp: '192.0.2.3' }, signal), {
     code: 'ERR_NETWORK_CONFIG',
-    message: /memory has no network config/,
+    message: /memory has no network config: write key "config", or correct --etcd-prefix$/,
   });
 });
 

@@ -201,14 +201,27 @@ t.test('config: waited for while it is absent or wrong, each reason told once', 
   putConfig(space, '{"Network":"10.1.0.0/16","SubnetLen":31}');
   t.match((await host.heard('waiting', 2)).reason, /^SubnetLen must be less than \/31/);
   putConfig(space, '[');
-  t.match(
-    (await host.heard('waiting', 3)).reason,
-    /^not valid JSON at .*; correct key "config" below the network's prefix in memory$/,
-  );
+  t.match((await host.heard('waiting', 3)).reason, /^not valid JSON at .*; correct key "config" in memory$/);
   putConfig(space);
   await opening;
   t.equal(host.of('waiting').length, 3);
   t.equal(host.source.config?.port, 8285);
+});
+
+t.test('config: named by the whole key where the store has a prefix', async (t) => {
+  const space = new MemorySpace();
+  const host = makeHost(t, space, { publicIp: '192.0.2.1' });
+  Object.assign(host.store, { keyBase: '/coreos.com/network/' });
+  const opening = host.open();
+  const { reason } = await host.heard('waiting');
+  t.match(reason, /^flannel config not found in memory: write key "\/coreos\.com\/network\/config", /);
+  putConfig(space, '[');
+  t.match(
+    (await host.heard('waiting', 2)).reason,
+    /; correct key "\/coreos\.com\/network\/config" in memory$/,
+  );
+  putConfig(space);
+  await opening;
 });
 
 t.test('another backend ends the opening, and nothing is left behind', async (t) => {

@@ -53,6 +53,7 @@ interface Write {
  */
 export class EtcdStore implements LeaseStore {
   readonly name: string;
+  readonly keyBase: string;
   /** What is allowed in the options but hardly meant, one sentence each. */
   readonly warnings: readonly string[];
   readonly #client: EtcdClient;
@@ -68,6 +69,7 @@ export class EtcdStore implements LeaseStore {
     this.#grants = new LeaseGrants(this.#client);
     this.#keys = new KeySpace(options.keyBase);
     this.name = this.#client.name;
+    this.keyBase = options.keyBase;
     this.warnings = options.warnings;
   }
 

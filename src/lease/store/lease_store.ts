@@ -61,6 +61,8 @@ export interface WatchListener {
 export interface LeaseStore {
   /** For messages, e.g. `etcd http://127.0.0.1:2379`; without secrets. */
   readonly name: string;
+  /** What people find before every key, for messages, e.g. `/coreos.com/network/`; absent when nothing stands there. */
+  readonly keyBase?: string;
   /** Reads one key; undefined when there is none. Never older than the last write that was confirmed to anybody. */
   get(key: string, signal: AbortSignal): Promise<StoreEntry | undefined>;
   /** Reads all keys that begin with `prefix`, at one revision, in one request. */
