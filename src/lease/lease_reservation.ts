@@ -16,7 +16,7 @@ import { isUnicastIpv4, parseIpv4, parsePrefix } from '../prefix.js';
 import { parseStoredConfig } from './acquire_lease.js';
 import { LEASE_TTL_SECONDS, type Lease, type LeaseSubnets } from './lease.js';
 import { isNamed, listEntries, notFound, toRecord } from './lease_admin.js';
-import { CONFIG_KEY, formatLeaseKey, parseLeaseKey, wholeKey } from './lease_key.js';
+import { CONFIG_KEY, formatLeaseKey, parseLeaseKey, SUBNETS_KEY_PREFIX, wholeKey } from './lease_key.js';
 import type { LeaseStore, StoreEntry } from './store/lease_store.js';
 import { formatLeaseValue } from './lease_value.js';
 import type { NetworkConfig } from './network/network_config.js';
@@ -76,7 +76,8 @@ export async function reserveLease(
     const lease = requireSame(entry, subnets, publicIp);
     if (lease.reserved) return { how: 'already', lease, others: others(lease) };
     const written = await store.replace(entry, entry.value, 0, signal);
-    return written && { how: 'kept', lease: { ...lease, reserved: true }, others: others(lease) };
+    if (written === undefined) return refused(store, entry);
+    return { how: 'kept', lease: { ...lease, reserved: true }, others: others(lease) };
   });
 }
 
@@ -103,10 +104,11 @@ export async function releaseLease(
     const entry = onlyEntry(entries, subnet);
     if (entry === undefined) throw notFound(store, subnet, entries.length);
     const { key, lease } = toRecord(entry);
-    if (force) return (await store.remove(entry, signal)) ? { how: 'removed', key, lease } : undefined;
+    if (force)
+      return (await store.remove(entry, signal)) ? { how: 'removed', key, lease } : refused(store, entry);
     if (lease === undefined || !lease.reserved) throw inUse(subnet, lease);
     const written = await store.replace(entry, entry.value, LEASE_TTL_SECONDS, signal);
-    return written && { how: 'timed', key, lease };
+    return written === undefined ? refused(store, entry) : { how: 'timed', key, lease };
   });
 }
 
@@ -119,6 +121,20 @@ async function untilUnchanged<T>(subnet: string, attempt: () => Promise<T | unde
   throw new SelvageError(
     'ERR_LEASE_CONFLICT',
     `${subnet} is being changed by others all the time: try again`,
+  );
+}
+
+/**
+ * The store did not write an entry: somebody else did meanwhile, and it is to be read again, unless what was read is not
+ * how the key is spelled.
+ */
+function refused(store: LeaseStore, { key }: StoreEntry): undefined {
+  // What stands for bytes that are no UTF-8 (U+FFFD) is written as itself, and so names another key.
+  if (!key.includes('\uFFFD')) return undefined;
+  const listing = `etcdctl get --prefix --keys-only -w json ${wholeKey(store, SUBNETS_KEY_PREFIX)}`;
+  throw conflict(
+    `${JSON.stringify(key)} stands for a key with bytes that are no UTF-8, which cannot be written here: ` +
+      `use etcdctl del with its bytes ('${listing}' shows them in base64)`,
   );
 }
 

@@ -347,6 +347,40 @@ t.test('a subnet that a host takes in between stays with it', async (t) => {
   t.strictSame(Object.keys(await stateOf(other)), ['subnets/10.1.2.0-24', 'subnets/10.1.3.128-25']);
 });
 
+t.test('a key whose bytes are no UTF-8 cannot be written here, and the way out is told', async (t) => {
+  // As in etcd: the key as it is read is another one than the key that is there.
+  class LossyStore extends MemoryStore {
+    readonly keyBase = '/net/';
+
+    override replace(): Promise<undefined> {
+      return Promise.resolve(undefined);
+    }
+
+    override remove(): Promise<boolean> {
+      return Promise.resolve(false);
+    }
+  }
+  const store = new LossyStore();
+  t.teardown(() => store.close());
+  await store.create('subnets/bad\uFFFD', 'rubbish', 0, signal);
+  await store.create('subnets/\uFFFD10.1.2.0-24', valueOf('192.0.2.1'), 0, signal);
+  await store.create('subnets/\uFFFD10.1.3.0-24', valueOf('192.0.2.1'), DAY_SECONDS, signal);
+  const told = {
+    code: 'ERR_LEASE_CONFLICT',
+    message:
+      /bytes that are no UTF-8.* etcdctl del with its bytes .*etcdctl get --prefix --keys-only -w json \/net\/subnets' /,
+  };
+  await t.rejects(releaseLease(store, { subnet: 'bad\uFFFD', force: true }, signal), told);
+  await t.rejects(releaseLease(store, { subnet: '10.1.2.0/24' }, signal), told, 'whatever it was called');
+  await t.rejects(reserveLease(store, { subnet: '10.1.3.0/24' }, signal), told);
+});
+
+t.test('a key that has U+FFFD itself is removed like any other', async (t) => {
+  const store = await openStore(t);
+  await store.create('subnets/bad\uFFFD', 'rubbish', 0, signal);
+  t.match(await releaseLease(store, { subnet: 'bad\uFFFD', force: true }, signal), { how: 'removed' });
+});
+
 t.test('an entry that changes all the time is given up', async (t) => {
   class BusyStore extends MemoryStore {
     override replace(): Promise<undefined> {
