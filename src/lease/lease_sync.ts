@@ -1,4 +1,4 @@
-import { SelvageError } from '../errors.js';
+import { messageOf, SelvageError } from '../errors.js';
 import { BackOff, pause, spread } from './back_off.js';
 import type { LeaseEvent } from './lease_event.js';
 import { SUBNETS_KEY_PREFIX } from './lease_key.js';
@@ -34,6 +34,13 @@ const LIST_IS_DUE = Symbol('list is due');
 const CERTAINTY = 'a full list, taken for certainty, differed from what the watch had told';
 const LONGEST_TIMER_MILLIS = 0x7fff_ffff;
 
+/** Telling failed, which is no fault of the store: who listens may have missed what it was told. */
+class TellFault extends Error {
+  constructor(thrown: unknown) {
+    super(`a listener of the routes failed: ${messageOf(thrown)}`, { cause: thrown });
+  }
+}
+
 /**
  * Keeps the peers equal to the leases in the store: a list, a watch from its revision, and again from the last revision
  * delivered whenever the connection ends.
@@ -44,6 +51,7 @@ const LONGEST_TIMER_MILLIS = 0x7fff_ffff;
  * | watching  | waiting   | the watch rejects                                         | routes that go away because the store did |
  * | waiting   | watching  | back-off 100 ms..5 s, from the cursor; slower when denied | a revision skipped, or an event applied twice |
  * | watching  | listing   | the watch rejects with ERR_STORE_COMPACTED; every half hour or so for certainty | a change told when nothing differs |
+ * | watching, listing | listing | a listener throws: all peers are told anew          | that told as the store being away |
  * | listing   | watching  | list, whole-value diff                                    | watching from a revision other than the list's |
  * | any       | closed    | `close`                                                   | a listener call after it |
  */
@@ -59,6 +67,8 @@ export class LeaseSync {
   #revision = 0n;
   /** Why everything must be listed before the next watch; '' when it need not. */
   #listReason = '';
+  /** Whether the peers are told after the next list even if it finds no other ones. */
+  #untold = false;
   /** On the clock of performance.now(). */
   #listDueAtMs = Infinity;
   #relists = 0;
@@ -151,6 +161,15 @@ export class LeaseSync {
     const watch = new AbortController();
     const stop = (): void => watch.abort(signal.reason);
     signal.addEventListener('abort', stop);
+    const hear = (tell: () => void): void => {
+      if (watch.signal.aborted) return;
+      try {
+        tell();
+      } catch (error) {
+        // The store's watch expects no throw: one that hands it on would take it for its own.
+        watch.abort(new TellFault(error));
+      }
+    };
     const untilListMs = Math.max(0, this.#listDueAtMs - performance.now());
     const timer = setTimeout(() => watch.abort(LIST_IS_DUE), Math.min(untilListMs, LONGEST_TIMER_MILLIS));
     try {
@@ -158,16 +177,13 @@ export class LeaseSync {
         SUBNETS_KEY_PREFIX,
         this.#revision,
         {
-          onOpen: () => {
-            if (!watch.signal.aborted) this.#onOpen();
-          },
-          onBatch: (events, revision) => {
-            if (!watch.signal.aborted) this.#onBatch(events, revision);
-          },
+          onOpen: () => hear(() => this.#onOpen()),
+          onBatch: (events, revision) => hear(() => this.#onBatch(events, revision)),
         },
         watch.signal,
       );
     } catch (error) {
+      if (watch.signal.reason instanceof TellFault) throw watch.signal.reason;
       if (watch.signal.reason !== LIST_IS_DUE) throw error;
       this.#listReason = CERTAINTY;
     } finally {
@@ -188,11 +204,14 @@ export class LeaseSync {
   }
 
   #onBatch(events: readonly StoreEvent[], revision: bigint): void {
-    const { listener } = this.#options;
-    this.#listBackOff.reset();
     const news = events.filter((event) => revisionOf(event) > this.#revision);
     if (revision > this.#revision) this.#revision = revision;
-    if (news.length === 0) return;
+    if (news.length > 0) this.#tellNews(news);
+    this.#listBackOff.reset();
+  }
+
+  #tellNews(news: readonly StoreEvent[]): void {
+    const { listener } = this.#options;
     const changes = this.#table.apply(news);
     if (changes.length > 0) listener.onChanges(changes);
     const own = news.findLast((event) => keyOf(event) === this.#view.ownKey);
@@ -200,15 +219,24 @@ export class LeaseSync {
   }
 
   async #list(): Promise<void> {
-    const { store, listener } = this.#options;
-    const listing = await store.list(SUBNETS_KEY_PREFIX, this.#closing.signal);
+    const listing = await this.#options.store.list(SUBNETS_KEY_PREFIX, this.#closing.signal);
+    try {
+      this.#tellListing(listing);
+    } catch (error) {
+      throw new TellFault(error);
+    }
+  }
+
+  #tellListing(listing: StoreListing): void {
+    const { listener } = this.#options;
     const reason = this.#listReason;
     const changed = this.#take(listing);
     this.#relists++;
     if (changed || reason !== CERTAINTY) {
       listener.onEvent({ kind: 'relisted', leases: listing.entries.length, reason });
     }
-    if (changed) listener.onPeers();
+    if (changed || this.#untold) listener.onPeers();
+    this.#untold = false;
     listener.onOwnListed(this.#table.own);
   }
 
@@ -228,8 +256,17 @@ export class LeaseSync {
       this.#listReason = error.message;
       return this.#listBackOff.next();
     }
-    this.#options.connection.down(error);
-    // Whatever it was may have ended a batch half way.
+    if (error instanceof TellFault) {
+      this.#untold = true;
+      this.#listReason = error.message;
+      return this.#listBackOff.next();
+    }
+    try {
+      this.#options.connection.down(error);
+    } catch (thrown) {
+      return this.#waitAfter(new TellFault(thrown));
+    }
+    // Whatever it was may come again with the same events: a list goes past them.
     if (!isStoreFault(error)) this.#listReason = `the watch failed: ${String(error)}`;
     return (isDenied(error) ? this.#deniedBackOff : this.#backOff).next();
   }

@@ -306,6 +306,49 @@ t.test('a refusal is told with its reason, and the source goes on', async (t) =>
   );
 });
 
+t.test('a listener that throws is not the store being away, and is told everything again', async (t) => {
+  for (const when of ['live', 'replayed', 'listed'] as const) {
+    const { space, host } = await following(t, { random: () => 0 });
+    const onChanges = host.onChanges.bind(host);
+    let failures = 1;
+    host.onChanges = (changes) => {
+      if (failures-- > 0) throw new Error('test: boom');
+      onChanges(changes);
+    };
+    if (when !== 'live') {
+      host.store.disconnect();
+      await host.heard('connection', 2);
+    }
+    putLease(space, '10.1.8.0/24', '192.0.2.8');
+    if (when === 'listed') space.compact(space.revision);
+    host.store.reconnect();
+    await host.routes('10.1.8.0/24', '192.0.2.8');
+    t.match(host.calls, [[{ kind: 'snapshot' }]], `${when}: all of them`);
+    t.match(host.of('relisted').at(-1), { reason: 'a listener of the routes failed: test: boom' });
+    putLease(space, '10.1.9.0/24', '192.0.2.9');
+    await host.routes('10.1.9.0/24', '192.0.2.9');
+    t.strictSame(
+      host.of('connection').map(({ connection }) => connection.connected),
+      when === 'live' ? [true] : [true, false, true],
+      `${when}: away as often as the store was`,
+    );
+  }
+});
+
+t.test('a listener that throws at the news of an outage does not end the following', async (t) => {
+  const { space, host } = await following(t, { random: () => 0 });
+  const onLeaseEvent = host.onLeaseEvent.bind(host);
+  host.onLeaseEvent = (event) => {
+    onLeaseEvent(event);
+    if (event.kind === 'connection') throw new Error('test: boom');
+  };
+  host.store.disconnect();
+  await host.heard('connection', 2);
+  putLease(space, '10.1.8.0/24', '192.0.2.8');
+  host.store.reconnect();
+  await host.routes('10.1.8.0/24', '192.0.2.8');
+});
+
 t.test('faults that were told are forgotten in the end: memory is bounded', (t) => {
   let told = 0;
   const view = {
