@@ -184,6 +184,11 @@ t.test('when nothing is free the message has the numbers and the remedies', (t) 
     { kind: 'full', message: /many of them by the one key subnets\/10\.0\.0\.0-8;/ },
     'a key that takes them all is named',
   );
+  t.notMatch(
+    choose(SMALL, [...all, lease('10.2.0.0/16', THEIRS)]),
+    { message: /10\.2\.0\.0-16/ },
+    'one that takes none of them is not',
+  );
   const blocked = all.slice(1).map(({ subnets }) => subnets);
   t.match(choose(SMALL, all.slice(0, 1), { blocked }), { kind: 'full' }, 'blocked keys count');
   t.end();

@@ -141,13 +141,14 @@ function pickFree(
 
 function full(pool: SubnetPool, taken: readonly TakenRange[]): Choice {
   const ends = { first: pool.first, last: rangeOf(pool.family, formatSubnet(pool, pool.last)).last, bits: 0 };
-  const reserved = taken.filter((range) => range.reserved && rangesOverlap(range, ends)).length;
+  const inPool = taken.filter((range) => rangesOverlap(range, ends));
+  const reserved = inPool.filter((range) => range.reserved).length;
   const prefix = pool.family === 4 ? '' : 'IPv6';
   return {
     kind: 'full',
     message:
       `out of subnets: all ${subnetsIn(pool)} ${prefix === '' ? '' : `${prefix} `}subnets ${spanOf(pool)} are leased ` +
-      `(${reserved} of them reserved)${widest(pool, taken)}; widen ${prefix}SubnetMin..${prefix}SubnetMax or ${prefix}Network, ` +
+      `(${reserved} of them reserved)${widest(pool, inPool)}; widen ${prefix}SubnetMin..${prefix}SubnetMax or ${prefix}Network, ` +
       'or release one: selvage lease list',
   };
 }
