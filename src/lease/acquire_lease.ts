@@ -226,12 +226,12 @@ export class LeaseAcquirer {
     const code = error instanceof SelvageError ? error.code : '';
     const full = code === 'ERR_OUT_OF_SUBNETS' && wish.patient;
     if (!full && code !== 'ERR_NETWORK_CONFIG') throw error;
-    this.#wait(messageOf(error));
+    this.#wait(messageOf(error), full ? { full } : {});
     return full ? this.#slowBackOff.next() : spread(CONFIG_RETRY_MILLIS, random);
   }
 
-  #wait(reason: string): void {
-    if (this.#told.isNews(`waiting ${reason}`)) this.#options.tell({ kind: 'waiting', reason });
+  #wait(reason: string, more: { readonly full?: true } = {}): void {
+    if (this.#told.isNews(`waiting ${reason}`)) this.#options.tell({ kind: 'waiting', reason, ...more });
   }
 
   #warn(reason: string): void {

@@ -23,7 +23,12 @@ export interface StoreConnection {
 /** Something that happened; each kind has its line in the log. */
 export type LeaseEvent =
   /** At the start: cannot go on yet, and tries again. Told once for each reason. */
-  | { readonly kind: 'waiting'; readonly reason: string }
+  | {
+      readonly kind: 'waiting';
+      readonly reason: string;
+      /** Every subnet is other hosts', also one that this host had before. */
+      readonly full?: true;
+    }
   | { readonly kind: 'acquired'; readonly lease: OwnLease; readonly how: 'reused' | 'previous' | 'new' }
   | { readonly kind: 'renewed'; readonly lease: OwnLease }
   /** The first of a series of failures. */
@@ -54,7 +59,7 @@ export interface LeaseSourceState {
   readonly lease: OwnLease | undefined;
   /** The routes are those saved by an earlier run and not yet confirmed by the store. */
   readonly stale: boolean;
-  /** Stale, and the store answers, but has not given this host the subnet that it forwards for: another host may have it. */
+  /** Stale, and the store has no subnet for this host: the one that it forwards for is another host's. */
   readonly refuted: boolean;
   /** When the routes last agreed with the store. */
   readonly syncedAt: Date | undefined;

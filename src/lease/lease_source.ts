@@ -63,7 +63,7 @@ export class LeaseSource implements RouteSource {
   #saved: SavedRoutes | undefined;
   #held: HeldConfig | undefined;
   #stale = false;
-  /** The store answers, and has not given this host the subnet that it forwards for. */
+  /** The store has no subnet for this host, so the one that it forwards for is another's. */
   #refuted = false;
   /** Other hosts with our public IP: one that is present, one that writes no presence. */
   #presentDuplicate: string | undefined;
@@ -286,7 +286,7 @@ export class LeaseSource implements RouteSource {
   #tell(event: LeaseEvent): void {
     if (OF_OWN_LEASE.has(event.kind)) this.#file?.noteChange();
     if (event.kind === 'renewed') this.#silentDuplicate = false;
-    if (event.kind === 'waiting' && this.#connection.current.connected) this.#refuted = this.#stale;
+    if (event.kind === 'waiting' && event.full === true) this.#refuted = this.#stale;
     this.#listener?.onLeaseEvent(event);
   }
 

@@ -149,7 +149,7 @@ const ROWS: readonly Row[] = [
     missing: ['noLease', 'notForwarding'],
   },
   {
-    rule: 'a store that answers and does not give the saved subnet back: no lease, and not ready',
+    rule: 'a store that has no subnet for this host: the saved one is not held, and it is not ready',
     view: storeView({ lease: undefined, stale: true, refuted: true }),
     status: 'degraded',
     reasons: [

@@ -138,6 +138,15 @@ t.test('when the subnet went to another host meanwhile, the start with saved rou
   t.equal(host.snapshot?.subnet, to.subnets.ipv4);
 });
 
+t.test('a network config that is gone refutes nothing', async (t) => {
+  const run = await ran(t);
+  run.space.remove('config');
+  const host = start(t, run);
+  await host.open();
+  t.match(await host.heard('waiting'), { reason: /config not found/ });
+  t.match(host.source.state, { stale: true, refuted: false });
+});
+
 t.test('while none is free for it, the saved subnet is told as refuted', async (t) => {
   const run = await ran(t);
   run.space.put('config', '{"Network":"10.1.0.0/16","SubnetMin":"10.1.5.0","SubnetMax":"10.1.5.0"}', 0);
