@@ -14,6 +14,7 @@ space.put('subnets/10.1.2.0-24', '{"PublicIP":"192.0.2.2","PublicIPv6":null}', 8
 const agent = await createAgent({
   source: { kind: 'store', store: new MemoryStore(space), networkName: 'example' },
   underlay: { iface: ['127.0.0.1'] }, // default: the interface of the default route
+  publicIp: '192.0.2.1', // what others send to; default: the address of that interface
   forwarder: { tunName: 'example0', mtuBytes: 1472 },
   stateDirectory: join(tmpdir(), 'selvage-example'), // host id and last routes, for the next start
 });

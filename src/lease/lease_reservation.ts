@@ -12,7 +12,7 @@
  */
 import { messageOf, SelvageError } from '../errors.js';
 import { parseIpv6Prefix } from '../ipv6_prefix.js';
-import { isUnicastIpv4, parseIpv4, parsePrefix } from '../prefix.js';
+import { parseIpv4, parsePrefix } from '../prefix.js';
 import { parseStoredConfig } from './acquire_lease.js';
 import { LEASE_TTL_SECONDS, type Lease, type LeaseSubnets } from './lease.js';
 import { isNamed, listEntries, notFound, toRecord } from './lease_admin.js';
@@ -21,6 +21,7 @@ import type { LeaseStore, StoreEntry } from './store/lease_store.js';
 import { formatLeaseValue } from './lease_value.js';
 import type { NetworkConfig } from './network/network_config.js';
 import { formatSubnet, isInPool, type SubnetPool } from './network/subnet_pool.js';
+import { isHostAddress } from './read_lease.js';
 import { subnetsOverlap } from './subnets_overlap.js';
 
 /** Reads and writes of one entry before giving up: a host writes its lease once a day. */
@@ -246,7 +247,7 @@ function readSubnets(text: string): LeaseSubnets {
 
 function readPublicIp(text: string): string {
   try {
-    if (isUnicastIpv4(parseIpv4(text))) return text;
+    if (isHostAddress(parseIpv4(text))) return text;
   } catch (cause) {
     throw optionError('publicIp', messageOf(cause), cause);
   }

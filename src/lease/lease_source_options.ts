@@ -1,10 +1,11 @@
 import { messageOf, SelvageError } from '../errors.js';
 import { parseIpv6 } from '../ipv6_prefix.js';
-import { isUnicastIpv4, parseIpv4 } from '../prefix.js';
+import { parseIpv4 } from '../prefix.js';
 import type { HostIdentity } from './host_presence.js';
 import { LEASE_TTL_SECONDS, type LeaseSubnets } from './lease.js';
 import type { LeaseEvent } from './lease_event.js';
 import type { LeaseStore } from './store/lease_store.js';
+import { isHostAddress } from './read_lease.js';
 import type { RouteListener } from './route_source.js';
 
 /** What a LeaseSource tells. Must not throw. */
@@ -56,7 +57,7 @@ export function checkLeaseSourceOptions({
     throw new SelvageError('ERR_OPTION', `${option}: ${what}`);
   };
   const address = parseOption('publicIp', () => parseIpv4(publicIp));
-  if (!isUnicastIpv4(address)) fail('publicIp', `${publicIp} is not the address of one host`);
+  if (!isHostAddress(address)) fail('publicIp', `${publicIp} is not the address of one host`);
   if (publicIpv6 !== undefined) parseOption('publicIpv6', () => parseIpv6(publicIpv6));
   const margin = renewMarginSeconds ?? RENEW_MARGIN_SECONDS;
   if (!(margin >= 1 && margin <= MOST_RENEW_MARGIN_SECONDS)) {

@@ -40,7 +40,7 @@ export function readLease(entry: StoreEntry): Lease | LeaseProblem {
   }
 }
 
-/** Whether other hosts can send to it: unicast, and neither loopback (127/8) nor link-local (169.254/16, RFC 3927). */
-function isHostAddress(address: number): boolean {
-  return isUnicastIpv4(address) && address >>> 24 !== 127 && address >>> 16 !== 0xa9fe;
+/** Whether other hosts can send to it: unicast, and not loopback (127/8). Link-local will do on one link, as for flanneld. */
+export function isHostAddress(address: number): boolean {
+  return isUnicastIpv4(address) && address >>> 24 !== 127;
 }

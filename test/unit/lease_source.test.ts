@@ -368,6 +368,7 @@ t.test('options out of range are refused', (t) => {
   const rows = [
     { publicIp: '10.1' },
     { publicIp: '224.0.0.1' },
+    { publicIp: '127.0.0.1' },
     { publicIp: '192.0.2.1', publicIpv6: '192.0.2.1' },
     { publicIp: '192.0.2.1', renewMarginSeconds: 0 },
     { publicIp: '192.0.2.1', renewMarginSeconds: 86_341 },
