@@ -251,7 +251,7 @@ function readPublicIp(text: string): string {
   } catch (cause) {
     throw optionError('publicIp', messageOf(cause), cause);
   }
-  throw optionError('publicIp', `${text} is not the address of one host`);
+  throw optionError('publicIp', `${text} is not the address of one host that others can reach`);
 }
 
 function poolText(pool: SubnetPool): string {

@@ -57,7 +57,8 @@ export function checkLeaseSourceOptions({
     throw new SelvageError('ERR_OPTION', `${option}: ${what}`);
   };
   const address = parseOption('publicIp', () => parseIpv4(publicIp));
-  if (!isHostAddress(address)) fail('publicIp', `${publicIp} is not the address of one host`);
+  if (!isHostAddress(address))
+    fail('publicIp', `${publicIp} is not the address of one host that others can reach`);
   if (publicIpv6 !== undefined) parseOption('publicIpv6', () => parseIpv6(publicIpv6));
   const margin = renewMarginSeconds ?? RENEW_MARGIN_SECONDS;
   if (!(margin >= 1 && margin <= MOST_RENEW_MARGIN_SECONDS)) {

@@ -209,6 +209,7 @@ t.test('a subnet that the network does not give, or that nobody is named for, is
     ['10.1.5.0/24,fd00::/64', '192.0.2.5', 'ERR_OPTION', /the network has no IPv6/],
     ['10.1.5.0/24', 'eth0', 'ERR_OPTION', /^publicIp: "eth0"/],
     ['10.1.5.0/24', '224.0.0.1', 'ERR_OPTION', /^publicIp: 224\.0\.0\.1 is not the address of one host/],
+    ['10.1.5.0/24', '127.0.0.1', 'ERR_OPTION', /^publicIp: 127\.0\.0\.1 .* that others can reach$/],
     ['10.1.2.0/24', '192.0.2.5', 'ERR_LEASE_CONFLICT', /is leased to 192\.0\.2\.1: release it first/],
     ['10.1.3.0/24', '192.0.2.5', 'ERR_LEASE_CONFLICT', /is reserved for 192\.0\.2\.3: release it first/],
   ];

@@ -9,6 +9,7 @@ import {
   integerOption,
   readOptions,
 } from '../../src/cli/option_table.js';
+import { refusesUsage } from './refuses_usage.js';
 
 const TABLE: readonly CliOption[] = [
   { name: 'count', value: 'N', fallback: '1', help: 'a number' },
@@ -31,11 +32,7 @@ function refuses(
   message: RegExp,
   environment: NodeJS.ProcessEnv = {},
 ): void {
-  t.throws(
-    () => read(args, environment),
-    { code: 'ERR_USAGE', message },
-    [...args, message.source].join(' '),
-  );
+  refusesUsage(t, args, message, () => read(args, environment));
 }
 
 t.test("values are read in Go's syntax and in GNU's", (t) => {

@@ -4,6 +4,7 @@ import { formatOptions, HELP_COLUMNS } from '../../src/cli/option_help.js';
 import { readOptions } from '../../src/cli/option_table.js';
 import { RUN_OPTIONS } from '../../src/cli/run_options.js';
 import { type RunSettings, runSettings } from '../../src/cli/run_settings.js';
+import { refusesUsage } from './refuses_usage.js';
 
 function settings(args: readonly string[], environment: NodeJS.ProcessEnv = {}): RunSettings {
   return runSettings(readOptions(RUN_OPTIONS, args, environment));
@@ -15,11 +16,7 @@ function refuses(
   message: RegExp,
   environment: NodeJS.ProcessEnv = {},
 ): void {
-  t.throws(
-    () => settings(args, environment),
-    { code: 'ERR_USAGE', message },
-    [...args, message.source].join(' '),
-  );
+  refusesUsage(t, args, message, () => settings(args, environment));
 }
 
 const FILE = ['--routes', 'routes.json'];
