@@ -1,8 +1,8 @@
 import { SelvageError } from './errors.js';
-import { formatIpv4, parseIpv4 } from './prefix.js';
+import { formatIpv4, parseIpv4 } from './ipv4_prefix.js';
 
 /**
- * An IPv6 prefix. Control plane only: the forwarder routes IPv4, and a bigint on the hot path would be garbage.
+ * An IPv6 prefix. For the control plane: a bigint on the hot path would be garbage, so lanes read words and bytes.
  */
 export interface Ipv6Prefix {
   readonly family: 6;
@@ -83,6 +83,11 @@ export function maskIpv6Prefix(text: string): Ipv6Prefix {
 /** The canonical text, as {@link parseIpv6Prefix} reads it. */
 export function formatIpv6Prefix(prefix: Ipv6Prefix): string {
   return `${formatIpv6(prefix.address)}/${prefix.bits}`;
+}
+
+/** Whether every address of `inner` lies in `outer`; equal prefixes contain each other. */
+export function containsIpv6Prefix(outer: Ipv6Prefix, inner: Ipv6Prefix): boolean {
+  return inner.bits >= outer.bits && (inner.address & maskOf(outer.bits)) === outer.address;
 }
 
 /** Whether two prefixes share an address. Prefixes nest or are disjoint, so the shorter length decides. */

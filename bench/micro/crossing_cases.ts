@@ -1,5 +1,5 @@
 import { burstColumns, native, REPORT_WORDS } from '../../src/native.js';
-import { parseIpv4 } from '../../src/prefix.js';
+import { parseIpv4 } from '../../src/ipv4_prefix.js';
 import { createBurst } from '../../src/tun/create_burst.js';
 import { AnswerBurst } from '../../src/workers/answer_burst.js';
 import type { MicroCase } from './micro_case.js';

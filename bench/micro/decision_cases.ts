@@ -1,6 +1,6 @@
 import { classifyIpv4 } from '../../src/encap/classify.js';
 import { TokenBucket } from '../../src/encap/token_bucket.js';
-import { formatIpv4 } from '../../src/prefix.js';
+import { formatIpv4 } from '../../src/ipv4_prefix.js';
 import type { Burst } from '../../src/tun/burst.js';
 import { createBurst } from '../../src/tun/create_burst.js';
 import { AnswerBurst } from '../../src/workers/answer_burst.js';

@@ -1,4 +1,4 @@
-import { formatIpv4, formatPrefix } from '../../src/prefix.js';
+import { formatIpv4, formatIpv4Prefix } from '../../src/ipv4_prefix.js';
 import { buildRouteTable } from '../../src/routing/build_route_table.js';
 import { type Route, RouteSet } from '../../src/routing/route_set.js';
 import { isPeerIpv4, lookupIpv4 } from '../../src/routing/route_table.js';
@@ -90,7 +90,7 @@ function peerCase(peers: number): MicroCase {
 
 function textRoutes(count: number): Route[] {
   return leaseRoutes(count).map(({ prefix }, n) => ({
-    prefix: formatPrefix(prefix),
+    prefix: formatIpv4Prefix(prefix),
     nextHop: formatIpv4(peerAddress(n)),
   }));
 }

@@ -1,5 +1,5 @@
 import { parseIpv6Prefix, formatIpv6 } from '../ipv6_prefix.js';
-import { formatIpv4, parsePrefix } from '../prefix.js';
+import { formatIpv4, parseIpv4Prefix } from '../ipv4_prefix.js';
 
 /** One overlay network of one family and this host's own subnet in it, as canonical prefixes: IPv4 or IPv6. */
 export interface FirewallNetwork {
@@ -119,7 +119,7 @@ function toNft(prefix: string): { addr: string; len: number } {
     const { address, bits } = parseIpv6Prefix(prefix);
     return { addr: formatIpv6(address), len: bits };
   }
-  const { address, bits } = parsePrefix(prefix);
+  const { address, bits } = parseIpv4Prefix(prefix);
   return { addr: formatIpv4(address), len: bits };
 }
 

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 
 import { messageOf, SelvageError } from '../errors.js';
 import { formatIpv6, formatIpv6Prefix, maskIpv6Prefix, parseIpv6Prefix } from '../ipv6_prefix.js';
-import { formatIpv4, formatPrefix, parseIpv4, parsePrefix } from '../prefix.js';
+import { formatIpv4, formatIpv4Prefix, parseIpv4, parseIpv4Prefix } from '../ipv4_prefix.js';
 import { writeFileAtomically } from '../atomic_file.js';
 
 /**
@@ -74,7 +74,7 @@ function formatSubnetFile(content: CompleteSubnetFile): string {
 
 /** The first address after the subnet's own, with the subnet's length: `10.5.52.0/24` gives `10.5.52.1/24`. */
 function bridgeAddress(subnet: string): string {
-  const { address, bits } = parsePrefix(subnet);
+  const { address, bits } = parseIpv4Prefix(subnet);
   return `${formatIpv4((address + 1) | 0)}/${bits}`;
 }
 
@@ -117,7 +117,7 @@ function maskedPrefix(text: string): string | undefined {
   return orUndefined(() => {
     const addresses = 2 ** (32 - bits);
     const first = Math.floor((parseIpv4(quad) >>> 0) / addresses) * addresses;
-    return formatPrefix({ family: 4, address: first | 0, bits });
+    return formatIpv4Prefix({ family: 4, address: first | 0, bits });
   });
 }
 

@@ -2,7 +2,7 @@
  * What operators ask about leases. Nothing here changes one; `lease_reservation.ts` does.
  */
 import { SelvageError } from '../errors.js';
-import { parsePrefix } from '../prefix.js';
+import { parseIpv4Prefix } from '../ipv4_prefix.js';
 import type { Lease } from './lease.js';
 import { parseLeaseKey, SUBNETS_KEY_PREFIX } from './lease_key.js';
 import type { LeaseStore, StoreEntry } from './store/lease_store.js';
@@ -116,7 +116,7 @@ async function timedRecords(
 
 /** Where a record stands in a list: its first address as an unsigned number. */
 function placeOf({ lease }: LeaseRecord): number {
-  return lease === undefined ? Infinity : parsePrefix(lease.subnets.ipv4).address >>> 0;
+  return lease === undefined ? Infinity : parseIpv4Prefix(lease.subnets.ipv4).address >>> 0;
 }
 
 interface Placed {

@@ -1,6 +1,6 @@
 import { SelvageError } from '../errors.js';
 import { formatIpv6Prefix, maskIpv6Prefix, parseIpv6 } from '../ipv6_prefix.js';
-import { parsePrefix } from '../prefix.js';
+import { parseIpv4Prefix } from '../ipv4_prefix.js';
 import type { LeaseSubnets } from './lease.js';
 import type { LeaseStore } from './store/lease_store.js';
 
@@ -56,7 +56,7 @@ export function parseLeaseKey(key: string): LeaseSubnets | undefined {
 
 function readIpv4(quad: string, length: string): string {
   const text = `${quad}/${readLength(length, LONGEST_IPV4_BITS)}`;
-  parsePrefix(text);
+  parseIpv4Prefix(text);
   return text;
 }
 

@@ -12,7 +12,7 @@
  */
 import { messageOf, SelvageError } from '../errors.js';
 import { parseIpv6Prefix } from '../ipv6_prefix.js';
-import { parseIpv4, parsePrefix } from '../prefix.js';
+import { parseIpv4, parseIpv4Prefix } from '../ipv4_prefix.js';
 import { parseStoredConfig } from './acquire_lease.js';
 import { LEASE_TTL_SECONDS, type Lease, type LeaseSubnets } from './lease.js';
 import { isNamed, listEntries, notFound, toRecord } from './lease_admin.js';
@@ -190,7 +190,7 @@ async function readConfig(store: LeaseStore, signal: AbortSignal): Promise<Netwo
 }
 
 function requireInNetwork({ ipv4, ipv6 }: NetworkConfig, subnets: LeaseSubnets): void {
-  const { address, bits } = parsePrefix(subnets.ipv4);
+  const { address, bits } = parseIpv4Prefix(subnets.ipv4);
   if (!isInPool(ipv4, { first: BigInt(address >>> 0), bits })) {
     throw optionError('subnet', `${subnets.ipv4} is none of the network's subnets ${poolText(ipv4)}`);
   }
@@ -235,7 +235,7 @@ function onlyEntry(entries: readonly StoreEntry[], name: string): StoreEntry | u
 function readSubnets(text: string): LeaseSubnets {
   const [ipv4 = '', ipv6, ...rest] = text.split(',');
   try {
-    parsePrefix(ipv4);
+    parseIpv4Prefix(ipv4);
     if (ipv6 === undefined) return { ipv4 };
     parseIpv6Prefix(ipv6);
   } catch (cause) {

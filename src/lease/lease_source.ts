@@ -1,5 +1,5 @@
 import { messageOf, SelvageError } from '../errors.js';
-import { formatPrefix } from '../prefix.js';
+import { formatIpv4Prefix } from '../ipv4_prefix.js';
 import { formatIpv6, formatIpv6Prefix, parseIpv6 } from '../ipv6_prefix.js';
 import { type Acquired, type HeldConfig, LeaseAcquirer } from './acquire_lease.js';
 import { HostPresence } from './host_presence.js';
@@ -371,7 +371,7 @@ function snapshotOf(
   own: LeaseSubnets,
   peers: readonly Peer[],
 ): RouteSnapshot {
-  const snapshot = { network: formatPrefix(network), subnet: own.ipv4, port, peers };
+  const snapshot = { network: formatIpv4Prefix(network), subnet: own.ipv4, port, peers };
   if (ipv6 === undefined || own.ipv6 === undefined) return snapshot;
   return { ...snapshot, ipv6Network: formatIpv6Prefix(ipv6.network), ipv6Subnet: own.ipv6 };
 }

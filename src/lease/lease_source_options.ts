@@ -1,6 +1,6 @@
 import { messageOf, SelvageError } from '../errors.js';
 import { parseIpv6 } from '../ipv6_prefix.js';
-import { parseIpv4 } from '../prefix.js';
+import { parseIpv4 } from '../ipv4_prefix.js';
 import type { HostIdentity } from './host_presence.js';
 import { LEASE_TTL_SECONDS, type LeaseSubnets } from './lease.js';
 import type { LeaseEvent } from './lease_event.js';

@@ -1,6 +1,6 @@
 import { messageOf, SelvageError } from '../errors.js';
 import { formatIpv6, parseIpv6 } from '../ipv6_prefix.js';
-import { parseIpv4 } from '../prefix.js';
+import { parseIpv4 } from '../ipv4_prefix.js';
 import { describeJson, readGoObject } from './network/go_json.js';
 import type { LeaseValue } from './lease.js';
 

@@ -1,6 +1,12 @@
 import { createHash } from 'node:crypto';
 
-import { contains, formatPrefix, type Ipv4Prefix, overlaps, parsePrefix, type Prefix } from '../prefix.js';
+import {
+  containsIpv4Prefix,
+  formatIpv4Prefix,
+  type Ipv4Prefix,
+  overlapsIpv4Prefix,
+  parseIpv4Prefix,
+} from '../ipv4_prefix.js';
 import type { Lease } from './lease.js';
 import type { StoreEntry, StoreEvent } from './store/lease_store.js';
 import { type LeaseProblem, readLease } from './read_lease.js';
@@ -209,11 +215,12 @@ function faultOf({ subnets, value }: Lease, { network, publicIp, ownSubnet }: Pe
   const backend = value.backendType.toLowerCase();
   if (backend !== '' && backend !== 'udp')
     return `its backend is ${JSON.stringify(value.backendType)}, not udp`;
-  const subnet: Prefix = parsePrefix(subnets.ipv4);
-  if (!contains(network, subnet)) return `it lies outside the network ${formatPrefix(network)}`;
+  const subnet: Ipv4Prefix = parseIpv4Prefix(subnets.ipv4);
+  if (!containsIpv4Prefix(network, subnet)) return `it lies outside the network ${formatIpv4Prefix(network)}`;
   if (value.publicIp === publicIp)
     return `it has this host's own public IP ${publicIp}; frames to it would loop`;
-  if (overlaps(subnet, parsePrefix(ownSubnet))) return `it overlaps this host's own subnet ${ownSubnet}`;
+  if (overlapsIpv4Prefix(subnet, parseIpv4Prefix(ownSubnet)))
+    return `it overlaps this host's own subnet ${ownSubnet}`;
   return '';
 }
 

@@ -1,5 +1,5 @@
 import { messageOf } from '../errors.js';
-import { isUnicastIpv4, parseIpv4 } from '../prefix.js';
+import { isUnicastIpv4, parseIpv4 } from '../ipv4_prefix.js';
 import type { Lease, LeaseSubnets } from './lease.js';
 import { parseLeaseKey } from './lease_key.js';
 import type { StoreEntry } from './store/lease_store.js';

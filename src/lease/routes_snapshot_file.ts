@@ -2,7 +2,7 @@ import { z } from 'zod';
 
 import { writeFileAtomically } from '../atomic_file.js';
 import { messageOf, SelvageError } from '../errors.js';
-import { contains, isUnicastIpv4, parseIpv4, parsePrefix } from '../prefix.js';
+import { containsIpv4Prefix, isUnicastIpv4, parseIpv4, parseIpv4Prefix } from '../ipv4_prefix.js';
 import type { HeldConfig } from './acquire_lease.js';
 import { readTextFile } from './file/file_reader.js';
 import type { Lease } from './lease.js';
@@ -151,10 +151,12 @@ function parseSnapshot(text: string, networkKey: string): SavedRoutes {
   const subnets = parseLeaseKey(key);
   if (subnets === undefined) throw new Error(`own.key ${JSON.stringify(key)} names no subnet`);
   const { network } = held.config;
-  if (!contains(network, parsePrefix(subnets.ipv4))) throw new Error('own.key lies outside the network');
+  if (!containsIpv4Prefix(network, parseIpv4Prefix(subnets.ipv4)))
+    throw new Error('own.key lies outside the network');
   const seen = new Set([subnets.ipv4]);
   for (const { subnet, publicIp } of file.peers) {
-    if (!contains(network, parsePrefix(subnet))) throw new Error(`peer ${subnet} lies outside the network`);
+    if (!containsIpv4Prefix(network, parseIpv4Prefix(subnet)))
+      throw new Error(`peer ${subnet} lies outside the network`);
     if (!isUnicastIpv4(parseIpv4(publicIp))) throw new Error(`peer ${subnet} has no host's address`);
     if (seen.has(subnet)) throw new Error(`peer ${subnet} is there twice`);
     seen.add(subnet);

@@ -1,5 +1,5 @@
 import { invariant, SelvageError } from '../errors.js';
-import type { Prefix } from '../prefix.js';
+import type { Ipv4Prefix } from '../ipv4_prefix.js';
 import {
   CHUNK_ENTRIES,
   EMPTY_SLOT,
@@ -17,7 +17,7 @@ import {
 
 /** One entry of the table to be built. */
 export interface TableRoute {
-  readonly prefix: Prefix;
+  readonly prefix: Ipv4Prefix;
   /** Index of the endpoint; 0 is this host. */
   readonly nextHopId: number;
 }

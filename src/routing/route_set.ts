@@ -1,5 +1,5 @@
 import { messageOf, SelvageError } from '../errors.js';
-import { isUnicastIpv4, parseIpv4, parsePrefix, type Prefix } from '../prefix.js';
+import { isUnicastIpv4, parseIpv4, parseIpv4Prefix, type Ipv4Prefix } from '../ipv4_prefix.js';
 import { buildRouteTable, type TableRoute } from './build_route_table.js';
 import { type Endpoint, type NextHopIdListener, NextHopIds } from './next_hop_ids.js';
 import { LOCAL } from './route_table.js';
@@ -29,7 +29,7 @@ export interface RouteSetOptions extends NextHopIdListener {
 }
 
 interface Entry {
-  readonly prefix: Prefix;
+  readonly prefix: Ipv4Prefix;
   /** Canonical text of the endpoint's address. */
   readonly nextHop: string;
   readonly endpoint: Endpoint;
@@ -53,7 +53,7 @@ export class RouteSet {
   readonly #ids: NextHopIds;
   /** By canonical text; in the order of first appearance. */
   #routes = new Map<string, Entry>();
-  #local = new Map<string, Prefix>();
+  #local = new Map<string, Ipv4Prefix>();
   #generation = 0;
   /** Whether the set differs from the last table built. */
   #dirty = true;
@@ -119,7 +119,7 @@ export class RouteSet {
    */
   update({ remove = [], set = [] }: RouteUpdate): void {
     const gone = [...remove];
-    for (const prefix of gone) parse(prefix, nowhere, parsePrefix);
+    for (const prefix of gone) parse(prefix, nowhere, parseIpv4Prefix);
     const entries: [prefix: string, Entry][] = [];
     for (const route of set) {
       requireNotLocal(this.#local, route.prefix, nowhere);
@@ -138,7 +138,7 @@ export class RouteSet {
    * @throws SelvageError ERR_ROUTE_INVALID when the text is not a prefix, as it could never match
    */
   delete(prefix: string): boolean {
-    parse(prefix, nowhere, parsePrefix);
+    parse(prefix, nowhere, parseIpv4Prefix);
     return this.#drop(prefix);
   }
 
@@ -245,7 +245,7 @@ export class RouteSet {
 
   #check(route: Route, where: Where): Entry {
     const { nextHop } = route;
-    const prefix = parse(route.prefix, () => `${where()}prefix: `, parsePrefix);
+    const prefix = parse(route.prefix, () => `${where()}prefix: `, parseIpv4Prefix);
     const address = parse(nextHop, () => `${where()}nextHop: `, parseIpv4);
     if (!isUnicastIpv4(address)) {
       throw new SelvageError(
@@ -271,12 +271,12 @@ type Where = () => string;
 
 const nowhere: Where = () => '';
 
-function parseLocal(prefixes: Iterable<string>): Map<string, Prefix> {
-  const local = new Map<string, Prefix>();
+function parseLocal(prefixes: Iterable<string>): Map<string, Ipv4Prefix> {
+  const local = new Map<string, Ipv4Prefix>();
   for (const prefix of prefixes)
     local.set(
       prefix,
-      parse(prefix, () => 'own subnet: ', parsePrefix),
+      parse(prefix, () => 'own subnet: ', parseIpv4Prefix),
     );
   return local;
 }
@@ -301,7 +301,7 @@ function requirePort(port: number, where: Where): void {
   );
 }
 
-function requireNotLocal(local: ReadonlyMap<string, Prefix>, prefix: string, where: Where): void {
+function requireNotLocal(local: ReadonlyMap<string, Ipv4Prefix>, prefix: string, where: Where): void {
   if (!local.has(prefix)) return;
   throw new SelvageError(
     'ERR_ROUTE_LOCAL',

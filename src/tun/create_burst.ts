@@ -1,3 +1,4 @@
+import { ADDRESS_WORDS } from '../ip_address.js';
 import type { Burst } from './burst.js';
 
 /** Sizes of a burst. */
@@ -15,14 +16,16 @@ export interface BurstSizes {
  * the views, as Node 20's Node-API does not take the bare buffer.
  */
 export function createBurst({ rows, slabBytes }: BurstSizes): Burst {
-  const column = (): Int32Array => new Int32Array(new SharedArrayBuffer(rows * 4));
+  const column = (words = 1): Int32Array => new Int32Array(new SharedArrayBuffer(rows * words * 4));
   return {
     slab: new Uint8Array(new SharedArrayBuffer(slabBytes)),
     offset: column(),
     length: column(),
     segments: column(),
     wireBytes: column(),
-    source: column(),
+    source: column(ADDRESS_WORDS),
+    outerClass: column(),
+    cut: column(),
     fate: column(),
     lost: column(),
     lostErrno: column(),

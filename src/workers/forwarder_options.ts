@@ -1,5 +1,5 @@
 import { SelvageError } from '../errors.js';
-import { contains, formatIpv4, parseIpv4, parsePrefix } from '../prefix.js';
+import { containsIpv4Prefix, formatIpv4, parseIpv4, parseIpv4Prefix } from '../ipv4_prefix.js';
 import { SourceCheck } from './lane_context.js';
 
 /** flanneld's default port for its udp backend. */
@@ -56,10 +56,10 @@ export const MAX_MTU_BYTES = 65_507;
  */
 export function checkOptions(options: ForwarderOptions): CheckedOptions {
   refuseUnknown(options);
-  const network = field('network', () => parsePrefix(options.network));
-  const subnet = field('subnet', () => parsePrefix(options.subnet));
+  const network = field('network', () => parseIpv4Prefix(options.network));
+  const subnet = field('subnet', () => parseIpv4Prefix(options.subnet));
   field('address', () => parseIpv4(options.address));
-  if (!contains(network, subnet)) {
+  if (!containsIpv4Prefix(network, subnet)) {
     throw optionError('subnet', `${options.subnet} does not lie inside network ${options.network}`);
   }
   const sourceCheck = options.sourceCheck ?? 'strict';

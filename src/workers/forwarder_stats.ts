@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 
-import { formatIpv4 } from '../prefix.js';
+import { formatIpv4 } from '../ipv4_prefix.js';
 import type { RouteSet } from '../routing/route_set.js';
 import type { TunDevice } from '../tun/open_tun.js';
 import { type ControlWords, NOT_RUNNING } from './control_words.js';

@@ -1,4 +1,4 @@
-import { parseIpv4 } from '../prefix.js';
+import { parseIpv4 } from '../ipv4_prefix.js';
 import { native } from '../native.js';
 
 /** How to bind the underlay sockets. */

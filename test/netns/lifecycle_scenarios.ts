@@ -15,7 +15,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Worker } from 'node:worker_threads';
 
 import { createForwarder, type Forwarder, type ForwarderOptions } from '../../src/index.js';
-import { formatIpv4 } from '../../src/prefix.js';
+import { formatIpv4 } from '../../src/ipv4_prefix.js';
 import { innerFrame } from '../unit/inner_frame.js';
 
 const DEADLINE_MILLIS = 20_000;

@@ -2,7 +2,7 @@ import t from 'tap';
 
 import { classifyAddresses, isGroupAddress, isRoutableUnicast } from '../../src/encap/address_class.js';
 import { DropReason } from '../../src/encap/drop_reason.js';
-import { parseIpv4 } from '../../src/prefix.js';
+import { parseIpv4 } from '../../src/ipv4_prefix.js';
 
 const { martian, notUnicast } = DropReason;
 const HOST = parseIpv4('10.1.2.3');

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import t from 'tap';
 
 import { dropReasonName } from '../../src/encap/drop_reason.js';
-import { formatIpv4 } from '../../src/prefix.js';
+import { formatIpv4 } from '../../src/ipv4_prefix.js';
 import { finishAnswers } from '../../src/workers/answer.js';
 import { INBOUND, OUTBOUND, droppedFrames } from '../../src/workers/counters.js';
 import type { DirectionCounters } from '../../src/workers/counters.js';

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import t from 'tap';
 
 import { ICMP_ERROR_MAX_BYTES, mayAnswer, writeIcmpError } from '../../src/encap/icmp_error.js';
-import { parseIpv4 } from '../../src/prefix.js';
+import { parseIpv4 } from '../../src/ipv4_prefix.js';
 import { referenceChecksum } from '../reference/checksum.js';
 import { decodeIcmp, decodeIpv4, icmpMessage, innerFrame } from './inner_frame.js';
 import type { InnerFrame } from './inner_frame.js';

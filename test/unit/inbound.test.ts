@@ -3,7 +3,7 @@ import { constants } from 'node:os';
 import t from 'tap';
 
 import { dropReasonName } from '../../src/encap/drop_reason.js';
-import { parseIpv4 } from '../../src/prefix.js';
+import { parseIpv4 } from '../../src/ipv4_prefix.js';
 import { finishAnswers } from '../../src/workers/answer.js';
 import { INBOUND, droppedFrames } from '../../src/workers/counters.js';
 import { countInboundWritten, decideInbound } from '../../src/workers/inbound.js';

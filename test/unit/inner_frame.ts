@@ -6,7 +6,7 @@ import { ICMP_LAYOUT } from '../../src/encap/icmp_header.js';
 import type { IcmpFields } from '../../src/encap/icmp_header.js';
 import { IPV4_LAYOUT } from '../../src/encap/ipv4_header.js';
 import type { Ipv4Fields } from '../../src/encap/ipv4_header.js';
-import { parseIpv4 } from '../../src/prefix.js';
+import { parseIpv4 } from '../../src/ipv4_prefix.js';
 import { referenceChecksum } from '../reference/checksum.js';
 
 export interface InnerFrame {

@@ -1,7 +1,7 @@
 /** A lane's decisions without its devices: a table of three subnets, and a burst to put frames into. */
 
 import { TokenBucket } from '../../src/encap/token_bucket.js';
-import { parseIpv4, parsePrefix } from '../../src/prefix.js';
+import { parseIpv4, parseIpv4Prefix } from '../../src/ipv4_prefix.js';
 import { buildRouteTable } from '../../src/routing/build_route_table.js';
 import { LOCAL, RouteTable } from '../../src/routing/route_table.js';
 import type { Burst } from '../../src/tun/burst.js';
@@ -22,10 +22,10 @@ export const STRANGER = '203.0.113.9';
 export function sampleTable(): RouteTable {
   const endpoints = new Int32Array(PEER_ENDPOINTS.flatMap((address, id) => [parseIpv4(address), id && 8285]));
   const routes = [
-    { prefix: parsePrefix('10.1.1.0/24'), nextHopId: LOCAL },
-    { prefix: parsePrefix('10.1.2.0/24'), nextHopId: 1 },
-    { prefix: parsePrefix('10.1.3.0/24'), nextHopId: 2 },
-    { prefix: parsePrefix('10.1.4.0/24'), nextHopId: 3 },
+    { prefix: parseIpv4Prefix('10.1.1.0/24'), nextHopId: LOCAL },
+    { prefix: parseIpv4Prefix('10.1.2.0/24'), nextHopId: 1 },
+    { prefix: parseIpv4Prefix('10.1.3.0/24'), nextHopId: 2 },
+    { prefix: parseIpv4Prefix('10.1.4.0/24'), nextHopId: 3 },
   ];
   return new RouteTable(buildRouteTable(routes, endpoints, 1));
 }

@@ -5,7 +5,7 @@ import t, { type Test } from 'tap';
 import { SelvageError } from '../../src/errors.js';
 import type { StoreEvent } from '../../src/lease/store/lease_store.js';
 import { MemorySpace } from '../../src/lease/store/memory_space.js';
-import { parsePrefix } from '../../src/prefix.js';
+import { parseIpv4Prefix } from '../../src/ipv4_prefix.js';
 import { PeerTable } from '../../src/lease/peer_table.js';
 import { until } from '../netns/until.js';
 import { DAY_SECONDS, type Host, keyOf, makeHost, putConfig, putLease, valueOf } from './lease_fixture.js';
@@ -352,7 +352,7 @@ t.test('a listener that throws at the news of an outage does not end the followi
 t.test('faults that were told are forgotten in the end: memory is bounded', (t) => {
   let told = 0;
   const view = {
-    network: parsePrefix('10.1.0.0/16'),
+    network: parseIpv4Prefix('10.1.0.0/16'),
     publicIp: IP,
     ownKey: keyOf(OWN_SUBNET),
     ownSubnet: OWN_SUBNET,

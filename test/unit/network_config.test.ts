@@ -3,13 +3,13 @@ import t from 'tap';
 import { formatIpv6, formatIpv6Prefix } from '../../src/ipv6_prefix.js';
 import { type NetworkConfig, parseNetworkConfig } from '../../src/lease/network/network_config.js';
 import { formatSubnet, type SubnetPool } from '../../src/lease/network/subnet_pool.js';
-import { formatPrefix } from '../../src/prefix.js';
+import { formatIpv4Prefix } from '../../src/ipv4_prefix.js';
 
 /** A config in texts: `network first..last`, the same for IPv6. */
 function shown(text: string): { ipv4: string; ipv6: string | undefined; port: number; nftables: boolean } {
   const config: NetworkConfig = parseNetworkConfig(text);
   return {
-    ipv4: `${formatPrefix(config.network)} ${span(config.ipv4)}`,
+    ipv4: `${formatIpv4Prefix(config.network)} ${span(config.ipv4)}`,
     ipv6: config.ipv6 && `${formatIpv6Prefix(config.ipv6.network)} ${span(config.ipv6.pool)}`,
     port: config.port,
     nftables: config.enableNftables,

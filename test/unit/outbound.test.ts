@@ -4,7 +4,7 @@ import t from 'tap';
 
 import { dropReasonName } from '../../src/encap/drop_reason.js';
 import type { DropReasonName } from '../../src/encap/drop_reason.js';
-import { parseIpv4 } from '../../src/prefix.js';
+import { parseIpv4 } from '../../src/ipv4_prefix.js';
 import { LOCAL } from '../../src/routing/route_table.js';
 import { finishAnswers } from '../../src/workers/answer.js';
 import { OUTBOUND, droppedFrames } from '../../src/workers/counters.js';

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import t from 'tap';
 
-import { formatIpv4, parseIpv4 } from '../../src/prefix.js';
+import { formatIpv4, parseIpv4 } from '../../src/ipv4_prefix.js';
 import type { Endpoint } from '../../src/routing/next_hop_ids.js';
 import { type Route, RouteSet } from '../../src/routing/route_set.js';
 import { isPeerIpv4, LOCAL, lookupIpv4, NO_ROUTE, RouteTable } from '../../src/routing/route_table.js';

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import t from 'tap';
 
-import { formatIpv4, parseIpv4, parsePrefix, type Prefix } from '../../src/prefix.js';
+import { formatIpv4, parseIpv4, parseIpv4Prefix, type Ipv4Prefix } from '../../src/ipv4_prefix.js';
 import { buildRouteTable, type TableRoute } from '../../src/routing/build_route_table.js';
 import {
   EMPTY_SLOT,
@@ -26,7 +26,10 @@ function endpointsFor(count: number): Int32Array {
 }
 
 function tableOf(routes: readonly (readonly [string, number])[], endpoints = endpointsFor(8)): RouteTable {
-  const parsed = routes.map(([text, nextHopId]): TableRoute => ({ prefix: parsePrefix(text), nextHopId }));
+  const parsed = routes.map(([text, nextHopId]): TableRoute => ({
+    prefix: parseIpv4Prefix(text),
+    nextHopId,
+  }));
   return new RouteTable(buildRouteTable(parsed, endpoints, 1));
 }
 
@@ -223,7 +226,7 @@ t.test('65,536 routes of /24 are all found', (t) => {
 });
 
 /** A prefix of any length near a few places, so that prefixes nest and meet at the borders of the trie's levels. */
-const nestedPrefix: fc.Arbitrary<Prefix> = fc
+const nestedPrefix: fc.Arbitrary<Ipv4Prefix> = fc
   .tuple(
     fc.constantFrom(0, 0x0a000000, 0x0a010000, 0x0a010200, 0x7fffff00, 0x80000000, 0xc0a80000, 0xffffff00),
     fc.oneof(fc.nat(3), fc.nat(0x3ff), fc.nat(0x3ffff), fc.nat(MAX_IPV4)),
@@ -236,7 +239,7 @@ const nestedPrefix: fc.Arbitrary<Prefix> = fc
   });
 
 /** First and last address of a prefix, and the ones beside it. */
-function boundaries({ address, bits }: Prefix): number[] {
+function boundaries({ address, bits }: Ipv4Prefix): number[] {
   const first = address >>> 0;
   const last = first + 2 ** (32 - bits) - 1;
   return [first, last, (first + MAX_IPV4) % 2 ** 32, (last + 1) % 2 ** 32];

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 
 import { messageOf, SelvageError } from '../../errors.js';
-import { isUnicastIpv4, parseIpv4, parsePrefix } from '../../prefix.js';
+import { isUnicastIpv4, parseIpv4, parseIpv4Prefix } from '../../ipv4_prefix.js';
 import { findJsonFault } from './json_fault.js';
 import { nearName } from './near_name.js';
 import type { RouteSnapshot } from '../route_source.js';
@@ -28,7 +28,7 @@ export class RoutesFileError extends SelvageError {
 }
 
 const prefixText = z.string().superRefine((text, context) => {
-  const problem = problemWith(() => parsePrefix(text));
+  const problem = problemWith(() => parseIpv4Prefix(text));
   if (problem !== undefined) context.addIssue({ code: 'custom', message: problem });
 });
 

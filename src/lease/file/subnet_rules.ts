@@ -1,9 +1,15 @@
-import { contains, formatPrefix, overlaps, parsePrefix, type Prefix } from '../../prefix.js';
+import {
+  containsIpv4Prefix,
+  formatIpv4Prefix,
+  overlapsIpv4Prefix,
+  parseIpv4Prefix,
+  type Ipv4Prefix,
+} from '../../ipv4_prefix.js';
 
 /** A subnet and the place in the file that names it. */
 interface Claim {
   readonly where: string;
-  readonly prefix: Prefix;
+  readonly prefix: Ipv4Prefix;
 }
 
 /**
@@ -25,22 +31,22 @@ export function findSubnetProblems(file: unknown): string[] {
   return problems;
 }
 
-function outside(network: Prefix, claims: readonly Claim[]): string[] {
+function outside(network: Ipv4Prefix, claims: readonly Claim[]): string[] {
   return claims
-    .filter(({ prefix }) => !contains(network, prefix))
+    .filter(({ prefix }) => !containsIpv4Prefix(network, prefix))
     .map(
       ({ where, prefix }) =>
-        `${where}: ${formatPrefix(prefix)} is not inside network ${formatPrefix(network)}`,
+        `${where}: ${formatIpv4Prefix(prefix)} is not inside network ${formatIpv4Prefix(network)}`,
     );
 }
 
 function overlappingOwn(own: Claim, peers: readonly Claim[]): string[] {
   return peers
-    .filter(({ prefix }) => overlaps(own.prefix, prefix))
+    .filter(({ prefix }) => overlapsIpv4Prefix(own.prefix, prefix))
     .map(({ where, prefix }) => {
       if (prefix.bits === own.prefix.bits)
-        return `${where}: ${formatPrefix(prefix)} is this host's own subnet`;
-      return `${where}: ${formatPrefix(prefix)} overlaps this host's own subnet ${formatPrefix(own.prefix)}`;
+        return `${where}: ${formatIpv4Prefix(prefix)} is this host's own subnet`;
+      return `${where}: ${formatIpv4Prefix(prefix)} overlaps this host's own subnet ${formatIpv4Prefix(own.prefix)}`;
     });
 }
 
@@ -58,7 +64,7 @@ function overlappingEachOther(peers: readonly Claim[]): string[] {
   const found: { at: number; problem: string }[] = [];
   let outer: number | undefined;
   for (const index of order) {
-    if (outer !== undefined && contains(peers[outer]!.prefix, peers[index]!.prefix)) {
+    if (outer !== undefined && containsIpv4Prefix(peers[outer]!.prefix, peers[index]!.prefix)) {
       const [first, second] = outer < index ? [outer, index] : [index, outer];
       found.push({ at: second, problem: overlapText(peers[first]!, peers[second]!) });
     } else {
@@ -69,7 +75,7 @@ function overlappingEachOther(peers: readonly Claim[]): string[] {
 }
 
 function overlapText(first: Claim, second: Claim): string {
-  const [a, b] = [formatPrefix(first.prefix), formatPrefix(second.prefix)];
+  const [a, b] = [formatIpv4Prefix(first.prefix), formatIpv4Prefix(second.prefix)];
   if (a === b) return `${second.where}: ${b} is also ${first.where}`;
   return `${second.where}: ${b} overlaps ${first.where} ${a}`;
 }
@@ -89,10 +95,10 @@ function readClaim(where: string, value: unknown): Claim | undefined {
   return prefix === undefined ? undefined : { where, prefix };
 }
 
-function readPrefix(value: unknown): Prefix | undefined {
+function readPrefix(value: unknown): Ipv4Prefix | undefined {
   if (typeof value !== 'string') return undefined;
   try {
-    return parsePrefix(value);
+    return parseIpv4Prefix(value);
   } catch {
     return undefined; // reported as a problem of the field
   }

@@ -1,5 +1,5 @@
 import { parseIpv6Prefix } from '../../ipv6_prefix.js';
-import { parsePrefix } from '../../prefix.js';
+import { parseIpv4Prefix } from '../../ipv4_prefix.js';
 import { addressesIn, type SubnetPool } from './subnet_pool.js';
 
 /** The addresses of a prefix of either family. */
@@ -12,7 +12,7 @@ export interface AddressRange {
 
 /** Reads a canonical prefix of the family. */
 export function rangeOf(family: 4 | 6, prefix: string): AddressRange {
-  const { address, bits } = family === 4 ? parsePrefix(prefix) : parseIpv6Prefix(prefix);
+  const { address, bits } = family === 4 ? parseIpv4Prefix(prefix) : parseIpv6Prefix(prefix);
   const first = typeof address === 'bigint' ? address : BigInt(address >>> 0);
   return { bits, first, last: first + addressesIn(family, bits) - 1n };
 }

@@ -1,6 +1,6 @@
 import { invariant, messageOf, SelvageError } from '../../errors.js';
 import { type Ipv6Prefix, maskIpv6Prefix, parseIpv6 } from '../../ipv6_prefix.js';
-import { type Ipv4Prefix, parseIpv4 } from '../../prefix.js';
+import { type Ipv4Prefix, parseIpv4 } from '../../ipv4_prefix.js';
 import { readBackend } from './backend_config.js';
 import { describeJson, readGoObject } from './go_json.js';
 import { makePool } from './pool_rules.js';

@@ -1,5 +1,5 @@
 import { formatIpv6 } from '../../ipv6_prefix.js';
-import { formatIpv4 } from '../../prefix.js';
+import { formatIpv4 } from '../../ipv4_prefix.js';
 
 /**
  * Subnets of one length that lie side by side, from which hosts are given theirs. Addresses of both families are bigints, so

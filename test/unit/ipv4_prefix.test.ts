@@ -2,14 +2,14 @@ import fc from 'fast-check';
 import t from 'tap';
 
 import {
-  contains,
+  containsIpv4Prefix,
   formatIpv4,
-  formatPrefix,
+  formatIpv4Prefix,
   isUnicastIpv4,
-  overlaps,
+  overlapsIpv4Prefix,
   parseIpv4,
-  parsePrefix,
-} from '../../src/prefix.js';
+  parseIpv4Prefix,
+} from '../../src/ipv4_prefix.js';
 import { TEST_SEED } from './test_seed.js';
 
 t.test('an address is a host-order int32', (t) => {
@@ -68,8 +68,8 @@ t.test('a prefix is read in its canonical spelling and written back', (t) => {
     ['255.255.255.255/32', -1, 32],
   ];
   for (const [text, address, bits] of rows) {
-    t.strictSame(parsePrefix(text), { family: 4, address, bits }, text);
-    t.equal(formatPrefix({ family: 4, address, bits }), text, `back to ${text}`);
+    t.strictSame(parseIpv4Prefix(text), { family: 4, address, bits }, text);
+    t.equal(formatIpv4Prefix({ family: 4, address, bits }), text, `back to ${text}`);
   }
   t.end();
 });
@@ -93,14 +93,14 @@ t.test('a prefix error names what is wrong', (t) => {
   ];
   for (const [text, reason] of rows) {
     const message = `${JSON.stringify(text)} is not an IPv4 prefix like 10.1.2.0/24: ${reason}`;
-    t.throws(() => parsePrefix(text), { code: 'ERR_PREFIX_INVALID', message }, text);
+    t.throws(() => parseIpv4Prefix(text), { code: 'ERR_PREFIX_INVALID', message }, text);
   }
   t.end();
 });
 
 t.test('an error repeats only the start of a long value', (t) => {
   const text = `${'1'.repeat(1_000_000)}/24`;
-  t.throws(() => parsePrefix(text), { message: /^.{1,300}$/ });
+  t.throws(() => parseIpv4Prefix(text), { message: /^.{1,300}$/ });
   t.throws(() => parseIpv4('9'.repeat(1_000_000)), { message: /^.{1,300}$/ });
   t.end();
 });
@@ -119,9 +119,9 @@ t.test('containment and overlap of prefixes', (t) => {
     ['192.168.0.1/32', '192.168.0.0/32', false, false],
   ];
   for (const [a, b, inside, overlap] of rows) {
-    t.equal(contains(parsePrefix(a), parsePrefix(b)), inside, `${a} contains ${b}`);
-    t.equal(overlaps(parsePrefix(a), parsePrefix(b)), overlap, `${a} overlaps ${b}`);
-    t.equal(overlaps(parsePrefix(b), parsePrefix(a)), overlap, `${b} overlaps ${a}`);
+    t.equal(containsIpv4Prefix(parseIpv4Prefix(a), parseIpv4Prefix(b)), inside, `${a} contains ${b}`);
+    t.equal(overlapsIpv4Prefix(parseIpv4Prefix(a), parseIpv4Prefix(b)), overlap, `${a} overlaps ${b}`);
+    t.equal(overlapsIpv4Prefix(parseIpv4Prefix(b), parseIpv4Prefix(a)), overlap, `${b} overlaps ${a}`);
   }
   t.end();
 });
@@ -140,14 +140,14 @@ t.test(`every address and prefix survives formatting and parsing (TEST_SEED=${TE
   const int32 = fc.integer({ min: -0x80000000, max: 0x7fffffff });
   fc.assert(
     fc.property(int32, fc.integer({ min: 0, max: 32 }), (address, bits) => {
-      const prefix = parsePrefix(
+      const prefix = parseIpv4Prefix(
         `${formatIpv4(Number((BigInt(address >>> 0) >> BigInt(32 - bits)) << BigInt(32 - bits)))}/${bits}`,
       );
       return (
         parseIpv4(formatIpv4(address)) === address &&
         prefix.bits === bits &&
-        contains(prefix, { family: 4, address, bits: 32 }) &&
-        parsePrefix(formatPrefix(prefix)).address === prefix.address
+        containsIpv4Prefix(prefix, { family: 4, address, bits: 32 }) &&
+        parseIpv4Prefix(formatIpv4Prefix(prefix)).address === prefix.address
       );
     }),
     { seed: TEST_SEED, numRuns: 2000 },
