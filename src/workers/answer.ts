@@ -2,12 +2,31 @@
  * ICMP errors of a lane: written beside the decision, sent by the lane loop, counted after the send.
  */
 
+import { DropReason } from '../encap/drop_reason.js';
+import { outerClassOf } from '../encap/ecn.js';
 import { mayAnswer, writeIcmpError } from '../encap/icmp_error.js';
-import type { Burst } from '../tun/burst.js';
+import {
+  ICMP_FRAGMENTATION_NEEDED,
+  ICMP_HOST_UNREACHABLE,
+  ICMP_IN_TRANSIT,
+  ICMP_NET_UNREACHABLE,
+  ICMP_TIME_EXCEEDED,
+  ICMP_UNREACHABLE,
+} from '../encap/icmp_header.js';
+import { mayAnswerIpv6, writeIcmpv6Error } from '../encap/icmpv6_error.js';
+import {
+  ICMPV6_ADDRESS_UNREACHABLE,
+  ICMPV6_HOP_LIMIT_EXCEEDED,
+  ICMPV6_NO_ROUTE,
+  ICMPV6_PACKET_TOO_BIG,
+  ICMPV6_TIME_EXCEEDED,
+  ICMPV6_UNREACHABLE,
+} from '../encap/icmpv6_header.js';
+import { ipVersion } from '../encap/ipv4_header.js';
+import { type Burst, CUT_NONE } from '../tun/burst.js';
+import { OUTBOUND } from './counters.js';
 import type { LaneContext } from './lane_context.js';
-
-/** Of a superframe only the head lies together in the slab ({@link Burst.length}). */
-const SUPERFRAME_HEAD_BYTES = 120;
+import { IPV6_MIN_MTU_BYTES } from './path_fit.js';
 
 /**
  * Writes an ICMP error about row `i`, unless the rules forbid one or the limit is reached.
@@ -15,6 +34,8 @@ const SUPERFRAME_HEAD_BYTES = 120;
  * A superframe gets one answer, as it is one decision.
  *
  * @param direction OUTBOUND or INBOUND of counters.ts: where the row was going
+ * @param reason a DropReason that a router tells the sender: noRoute, localDestination, ttlExceeded, tooBig, underlayTooBig
+ * @param pathMtu for the two last, bytes; otherwise 0
  * @param fate of the answer: LOCAL, or the next-hop id that it leaves to
  * @remarks Allocates nothing. The row's classification must have succeeded.
  */
@@ -23,15 +44,15 @@ export function answerRow(
   i: number,
   lane: LaneContext,
   direction: number,
-  type: number,
-  code: number,
-  nextHopMtuOr0: number,
+  reason: number,
+  pathMtu: number,
   fate: number,
 ): void {
   const { slab } = burst;
   const at = burst.offset[i]!;
-  const length = burst.length[i]!;
-  if (!mayAnswer(slab, at, length)) return;
+  const isIpv6 = ipVersion(slab, at) === 6;
+  const rowBytes = burst.length[i]!;
+  if (!(isIpv6 ? mayAnswerIpv6(slab, at, rowBytes) : mayAnswer(slab, at, rowBytes))) return;
   const { answers } = lane;
   const row = answers.count;
   if (row >= answers.rows || !lane.limiter.tryTake(lane.nowMillis)) {
@@ -39,23 +60,65 @@ export function answerRow(
     return;
   }
   const out = answers.burst;
-  const quotable = burst.segments[i]! === 1 ? length : Math.min(length, SUPERFRAME_HEAD_BYTES);
+  // Of an inbound superframe only the first frame lies together in the slab.
+  const quotable = direction === OUTBOUND ? rowBytes : Math.min(rowBytes, burst.wireBytes[i]!);
   const outAt = out.offset[row]!;
-  const bytes = writeIcmpError(
-    out.slab,
-    outAt,
-    slab,
-    at,
-    quotable,
-    type,
-    code,
-    nextHopMtuOr0,
-    lane.tunAddress,
-  );
+  const bytes = isIpv6
+    ? writeIpv6Answer(out.slab, outAt, slab, at, quotable, reason, pathMtu, lane)
+    : writeIpv4Answer(out.slab, outAt, slab, at, quotable, reason, pathMtu, lane);
   out.length[row] = bytes;
   out.wireBytes[row] = bytes;
   out.fate[row] = fate;
+  out.cut[row] = CUT_NONE;
+  out.outerClass[row] = lane.copyClass ? outerClassOf(out.slab, outAt) : 0;
   answers.count = row + 1;
+}
+
+/** RFC 1812 sections 4.3.3.1 and 4.3.3.5, RFC 1191 section 4. */
+function writeIpv4Answer(
+  out: Uint8Array,
+  outAt: number,
+  slab: Uint8Array,
+  at: number,
+  length: number,
+  reason: number,
+  pathMtu: number,
+  lane: LaneContext,
+): number {
+  let type = ICMP_UNREACHABLE;
+  let code = ICMP_NET_UNREACHABLE;
+  if (reason === DropReason.ttlExceeded) {
+    type = ICMP_TIME_EXCEEDED;
+    code = ICMP_IN_TRANSIT;
+  } else if (reason === DropReason.localDestination) code = ICMP_HOST_UNREACHABLE;
+  else if (reason !== DropReason.noRoute) code = ICMP_FRAGMENTATION_NEEDED;
+  return writeIcmpError(out, outAt, slab, at, length, type, code, pathMtu, lane.tunAddress);
+}
+
+/** RFC 4443 sections 3.1 to 3.3. */
+function writeIpv6Answer(
+  out: Uint8Array,
+  outAt: number,
+  slab: Uint8Array,
+  at: number,
+  length: number,
+  reason: number,
+  pathMtu: number,
+  lane: LaneContext,
+): number {
+  let type = ICMPV6_UNREACHABLE;
+  let code = ICMPV6_NO_ROUTE;
+  let mtu = 0;
+  if (reason === DropReason.ttlExceeded) {
+    type = ICMPV6_TIME_EXCEEDED;
+    code = ICMPV6_HOP_LIMIT_EXCEEDED;
+  } else if (reason === DropReason.localDestination) code = ICMPV6_ADDRESS_UNREACHABLE;
+  else if (reason !== DropReason.noRoute) {
+    type = ICMPV6_PACKET_TOO_BIG;
+    code = 0;
+    mtu = Math.max(pathMtu, IPV6_MIN_MTU_BYTES);
+  }
+  return writeIcmpv6Error(out, outAt, slab, at, length, type, code, mtu, lane.tunAddressIpv6);
 }
 
 /**

@@ -1,4 +1,4 @@
-import { ICMP_ERROR_MAX_BYTES } from '../encap/icmp_error.js';
+import { ICMPV6_ERROR_MAX_BYTES } from '../encap/icmpv6_error.js';
 import type { Burst } from '../tun/burst.js';
 import { createBurst } from '../tun/create_burst.js';
 
@@ -6,7 +6,7 @@ import { createBurst } from '../tun/create_burst.js';
 const HEADROOM_BYTES = 64;
 
 /** Bytes from one answer to the next: a multiple of a cache line, so that answers begin on one. */
-const SLOT_BYTES = HEADROOM_BYTES + ICMP_ERROR_MAX_BYTES;
+const SLOT_BYTES = HEADROOM_BYTES + ICMPV6_ERROR_MAX_BYTES;
 
 /** More answers than this in one turn of a lane are a flood, and are counted as suppressed. */
 const DEFAULT_ROWS = 64;

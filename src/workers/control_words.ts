@@ -5,6 +5,7 @@
  * |------------------|----------------|---------|-----------------------------------------------------------------|
  * | `STOP`           | main           | lanes   | stored before the wake signal; 1 ends the lane, never goes back  |
  * | `GENERATION`     | main           | lanes   | stored after the table was posted to the lane's port            |
+ * | `MTU`            | main           | lanes   | bytes of the largest inner frame; stored before the wake signal  |
  * | observed, a lane | that lane, and main once its thread has ended | main | stored once the lane forwards by that generation; `NOT_RUNNING` before and after |
  * | no offload, a lane | that lane | main | 1 once segmentation offload was refused |
  */
@@ -15,6 +16,8 @@ export const NOT_RUNNING = 0;
 const LINE_WORDS = 16;
 const STOP = 0;
 const GENERATION = LINE_WORDS;
+/** Beside the generation: both are read once a turn, and change seldom. */
+const MTU = GENERATION + 1;
 const OBSERVED = 2 * LINE_WORDS;
 /** Beside a lane's observed generation, as it has the same writer. */
 const NO_GSO = OBSERVED + 1;
@@ -48,6 +51,15 @@ export class ControlWords {
 
   get generation(): number {
     return Atomics.load(this.#words, GENERATION);
+  }
+
+  /** Sets the MTU of the overlay, bytes. Follow it with a wake signal. */
+  setMtuBytes(bytes: number): void {
+    Atomics.store(this.#words, MTU, bytes);
+  }
+
+  get mtuBytes(): number {
+    return Atomics.load(this.#words, MTU);
   }
 
   /** A lane says which generation it forwards by. */

@@ -3,10 +3,13 @@
  */
 
 import { DropReason } from '../encap/drop_reason.js';
-import { ICMP_IN_TRANSIT, ICMP_TIME_EXCEEDED } from '../encap/icmp_header.js';
-import { ipv4Destination, ipv4Source, ipv4Ttl } from '../encap/ipv4_header.js';
-import { decrementTtl } from '../encap/ttl.js';
-import { LOCAL, isPeerIpv4, lookupIpv4 } from '../routing/route_table.js';
+import { applyOuterEcn } from '../encap/ecn.js';
+import { echoSequence, isEchoReply } from '../encap/icmp_echo.js';
+import { IPV6_OFFSET_DESTINATION, IPV6_OFFSET_SOURCE, ipv6HopLimit } from '../encap/ipv6_header.js';
+import { ipVersion, ipv4Destination, ipv4Source, ipv4Ttl } from '../encap/ipv4_header.js';
+import { decrementHopLimit, decrementTtl } from '../encap/ttl.js';
+import { ADDRESS_WORDS } from '../ip_address.js';
+import { LOCAL, isEndpoint, isPeer, lookupIpv4, lookupIpv6 } from '../routing/route_table.js';
 import type { RouteTable } from '../routing/route_table.js';
 import type { Burst } from '../tun/burst.js';
 import { answerRow } from './answer.js';
@@ -24,7 +27,7 @@ import { SOUND, judgeSoundness } from './soundness.js';
  * @remarks Lane thread only. Allocates nothing, never throws, whatever the bytes are.
  */
 export function decideInbound(burst: Burst, count: number, lane: LaneContext): void {
-  judgeSoundness(burst, count);
+  judgeSoundness(burst, count, lane);
   const { slab, offset, length, segments, fate } = burst;
   const { counters } = lane;
   let frames = 0;
@@ -38,42 +41,79 @@ export function decideInbound(burst: Burst, count: number, lane: LaneContext): v
     if (rowFrames > 1) superframes++;
     let rowFate = fate[i]!;
     if (rowFate === SOUND) {
+      const at = offset[i]!;
+      const isIpv6 = ipVersion(slab, at) === 6;
       // The peer is the one that the inner source is routed to, in every mode: strict proves it, the others believe it.
-      const from = lookupIpv4(lane.table, ipv4Source(slab, offset[i]!));
-      fate[i] = rowFate = inboundFate(burst, i, lane, from);
-      if (rowFate === LOCAL && from > LOCAL) counters.addFromPeer(from, rowFrames, rowBytes);
-      if (rowFate === -DropReason.ttlExceeded && from > LOCAL) {
-        answerRow(burst, i, lane, INBOUND, ICMP_TIME_EXCEEDED, ICMP_IN_TRANSIT, 0, from);
-      }
+      const from = isIpv6
+        ? lookupIpv6(lane.table, slab, at + IPV6_OFFSET_SOURCE)
+        : lookupIpv4(lane.table, ipv4Source(slab, at));
+      fate[i] = rowFate = inboundFate(burst, i, lane, from, isIpv6);
+      if (from > LOCAL) onJudged(burst, i, lane, from, rowFate, rowFrames);
     }
     if (rowFate < 0) counters.addDrop(INBOUND, -rowFate, rowFrames);
   }
   if (count > 0) counters.addReceived(INBOUND, frames, bytes, count, superframes);
 }
 
+/** What follows from the fate of a frame that claims to be of the peer `from`. */
+function onJudged(
+  burst: Burst,
+  i: number,
+  lane: LaneContext,
+  from: number,
+  fate: number,
+  frames: number,
+): void {
+  const rowBytes = burst.length[i]!;
+  if (fate === LOCAL) {
+    lane.counters.addFromPeer(from, frames, rowBytes);
+    const at = burst.offset[i]!;
+    if (lane.echoIdentifier !== 0 && isEchoReply(burst.slab, at, rowBytes, lane.echoIdentifier)) {
+      lane.paths.noteEcho(from, echoSequence(burst.slab, at), rowBytes);
+    }
+  } else if (fate === -DropReason.ttlExceeded) {
+    answerRow(burst, i, lane, INBOUND, DropReason.ttlExceeded, 0, from);
+  }
+}
+
 /**
  * @param from next-hop id of the inner source, LOCAL or NO_ROUTE
- * @returns LOCAL, the TTL decremented; or `-DropReason`, the frame as it was
+ * @returns LOCAL, the TTL decremented and congestion marks taken over; or `-DropReason`, the frame as it was
  */
-function inboundFate(burst: Burst, i: number, lane: LaneContext, from: number): number {
-  const { slab } = burst;
+function inboundFate(burst: Burst, i: number, lane: LaneContext, from: number, isIpv6: boolean): number {
+  const { slab, source } = burst;
   const at = burst.offset[i]!;
-  const unwelcome = senderFate(lane.table, lane.sourceCheck, burst.source[i]!, from);
-  if (unwelcome < 0) return unwelcome;
-  if (lookupIpv4(lane.table, ipv4Destination(slab, at)) !== LOCAL) return -DropReason.notLocal;
-  if (ipv4Ttl(slab, at) <= 1) return -DropReason.ttlExceeded;
-  decrementTtl(slab, at);
+  const unwelcome = senderFate(lane.table, lane.sourceCheck, source, i * ADDRESS_WORDS, from);
+  if (unwelcome < 0) {
+    lane.suspects.write(-unwelcome, isIpv6, source, i * ADDRESS_WORDS, slab, at);
+    return unwelcome;
+  }
+  const to = isIpv6
+    ? lookupIpv6(lane.table, slab, at + IPV6_OFFSET_DESTINATION)
+    : lookupIpv4(lane.table, ipv4Destination(slab, at));
+  if (to !== LOCAL) return -DropReason.notLocal;
+  const hops = isIpv6 ? ipv6HopLimit(slab, at) : ipv4Ttl(slab, at);
+  if (hops <= 1) return -DropReason.ttlExceeded;
+  if (!applyOuterEcn(slab, at, burst.outerClass[i]!)) return -DropReason.ecnNotCapable;
+  if (isIpv6) decrementHopLimit(slab, at);
+  else decrementTtl(slab, at);
   return LOCAL;
 }
 
 /**
- * @param outerSource address that the datagram came from
+ * @param sources column of outer sources; the datagram's words begin at `sourceAt`
  * @param from next-hop id of the inner source, LOCAL or NO_ROUTE
  */
-function senderFate(table: RouteTable, mode: number, outerSource: number, from: number): number {
+function senderFate(
+  table: RouteTable,
+  mode: number,
+  sources: Int32Array,
+  sourceAt: number,
+  from: number,
+): number {
   if (mode === SourceCheck.off) return 0;
-  if (mode === SourceCheck.strict && from > LOCAL && table.endpoints[2 * from] === outerSource) return 0;
-  if (!isPeerIpv4(table, outerSource)) return -DropReason.unknownPeer;
+  if (mode === SourceCheck.strict && from > LOCAL && isEndpoint(table, from, sources, sourceAt)) return 0;
+  if (!isPeer(table, sources, sourceAt)) return -DropReason.unknownPeer;
   return mode === SourceCheck.strict ? -DropReason.spoofedSource : 0;
 }
 

@@ -4,6 +4,8 @@ import { TokenBucket } from '../encap/token_bucket.js';
 import { invariant, SelvageError } from '../errors.js';
 import { BURST, burstColumns, native, READY, REPORT, REPORT_WORDS } from '../native.js';
 import type { RouteTable } from '../routing/route_table.js';
+import { ADDRESS_WORDS } from '../ip_address.js';
+import { ENDPOINT_WORDS } from '../routing/route_table.js';
 import { createBurst } from '../tun/create_burst.js';
 import { finishAnswers } from './answer.js';
 import { AnswerBurst } from './answer_burst.js';
@@ -13,6 +15,8 @@ import { countInboundWritten, decideInbound } from './inbound.js';
 import { LaneContext } from './lane_context.js';
 import type { LaneTask } from './lane_task.js';
 import { countOutboundSent, decideOutbound } from './outbound.js';
+import { PathTable } from './path_table.js';
+import { SuspectNote } from './suspect_note.js';
 import { takeTable } from './table_mailbox.js';
 
 /** Bursts in each direction before the control words are read and the other direction has its turn. */
@@ -70,12 +74,18 @@ export class Lane {
     );
     this.#context = new LaneContext({
       table: this.#firstTable(),
-      mtuBytes: task.mtuBytes,
+      mtuBytes: this.#control.mtuBytes,
       tunAddress: task.tunAddress,
+      tunAddressIpv6: task.tunAddressIpv6,
       sourceCheck: task.sourceCheck,
+      copyClass: task.copyClass,
+      echoIdentifier: task.echoIdentifier,
       counters: new LaneCounters(task.counters, task.maxPeers),
       answers: this.#answers,
       limiter: new TokenBucket(ANSWERS_PER_SECOND, ANSWERS_AT_ONCE),
+      paths: new PathTable(task.paths),
+      suspects: new SuspectNote(task.suspects),
+      askPathMtu: (nextHop) => this.#askPathMtu(nextHop),
     });
   }
 
@@ -90,6 +100,7 @@ export class Lane {
       const ready = native.poll(handle, SLEEP_MILLIS);
       if (ready < 0) throw ioError('poll', ready);
       if (control.generation !== context.table.generation) this.#observeTable();
+      context.mtuBytes = control.mtuBytes;
       context.nowMillis = report[REPORT.nowMillis]!;
       // A burst of several frames says that more are coming: looking again costs less than a poll.
       if ((ready & READY.tun) !== 0) {
@@ -157,6 +168,13 @@ export class Lane {
       native.waitWritable(this.#handle, SEND_WAIT_MILLIS);
       refused = native.udpResume(this.#handle);
     }
+  }
+
+  /** Seldom: once for a next hop whose path turned out to be narrower than thought. */
+  #askPathMtu(nextHop: number): number {
+    const at = nextHop * ENDPOINT_WORDS;
+    const address = this.#context.table.endpoints.subarray(at, at + ADDRESS_WORDS);
+    return Math.max(0, native.udpPathMtu(this.#task.udpFd, address) - this.#task.overheadBytes);
   }
 
   /** The table that the supervisor posted before it started this lane. */

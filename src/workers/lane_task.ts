@@ -17,11 +17,20 @@ export interface LaneTask {
   readonly maxPeers: number;
   /** Brings route tables; transferred to the lane. */
   readonly tables: MessagePort;
-  /** Largest inner packet, bytes. */
-  readonly mtuBytes: number;
-  /** Source of ICMP errors, int32. */
-  readonly tunAddress: number;
+  /** See {@link PathTable}. */
+  readonly paths: SharedArrayBuffer;
+  /** See {@link SuspectNote}. */
+  readonly suspects: SharedArrayBuffer;
+  /** Source of ICMP errors, int32; undefined in a network without IPv4. */
+  readonly tunAddress: number | undefined;
+  /** The same for IPv6, 16 bytes. */
+  readonly tunAddressIpv6: Uint8Array | undefined;
   readonly sourceCheck: SourceCheck;
+  readonly copyClass: boolean;
+  /** See LaneContext. */
+  readonly echoIdentifier: number;
+  /** Bytes of the outer headers: 28 over IPv4, 48 over IPv6. */
+  readonly overheadBytes: number;
   /** Superframes the TUN device takes: a set of COALESCE bits. */
   readonly coalesceKinds: number;
   /** Whether sends may be segmented by the kernel. */

@@ -1,8 +1,9 @@
-import { classifyAddresses } from '../encap/address_class.js';
-import { classifyIpv4 } from '../encap/classify.js';
+import { classifyAddresses, classifyIpv6Addresses } from '../encap/address_class.js';
+import { classifyIpv4, classifyIpv6 } from '../encap/classify.js';
 import { DropReason } from '../encap/drop_reason.js';
-import { ipv4Destination, ipv4Source } from '../encap/ipv4_header.js';
+import { ipVersion, ipv4Destination, ipv4Source } from '../encap/ipv4_header.js';
 import type { Burst } from '../tun/burst.js';
+import type { LaneContext } from './lane_context.js';
 
 /** Fate of a frame on which nothing was decided but that it is sound. */
 export const SOUND = 0;
@@ -16,8 +17,9 @@ export const SOUND = 0;
  *
  * @remarks Lane thread only. Allocates nothing, never throws, changes no frame, whatever the bytes are.
  */
-export function judgeSoundness(burst: Burst, count: number): void {
+export function judgeSoundness(burst: Burst, count: number, lane: LaneContext): void {
   const { slab, offset, length, segments, fate } = burst;
+  const { carriesIpv4, carriesIpv6 } = lane;
   for (let i = 0; i < count; i++) {
     const rowSegments = segments[i]!;
     if (rowSegments < 1) {
@@ -25,7 +27,19 @@ export function judgeSoundness(burst: Burst, count: number): void {
       continue;
     }
     const at = offset[i]!;
-    const verdict = classifyIpv4(slab, at, length[i]!, rowSegments);
-    fate[i] = verdict < 0 ? verdict : classifyAddresses(ipv4Source(slab, at), ipv4Destination(slab, at));
+    const rowBytes = length[i]!;
+    if (rowBytes > 0 && ipVersion(slab, at) === 6) {
+      fate[i] = carriesIpv6 ? ipv6Verdict(slab, at, rowBytes, rowSegments) : -DropReason.ipv6NotCarried;
+      continue;
+    }
+    const verdict = classifyIpv4(slab, at, rowBytes, rowSegments);
+    if (verdict < 0) fate[i] = verdict;
+    else if (!carriesIpv4) fate[i] = -DropReason.ipv4NotCarried;
+    else fate[i] = classifyAddresses(ipv4Source(slab, at), ipv4Destination(slab, at));
   }
+}
+
+function ipv6Verdict(slab: Uint8Array, at: number, length: number, segments: number): number {
+  const verdict = classifyIpv6(slab, at, length, segments);
+  return verdict < 0 ? verdict : classifyIpv6Addresses(slab, at);
 }
