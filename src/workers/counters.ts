@@ -124,6 +124,16 @@ export class LaneCounters {
     this.words[word + 1]! += bytes;
   }
 
+  /** Frames that ended for one reason. @param reason a DropReason */
+  readDrop(direction: number, reason: number): number {
+    return this.words[direction + DROPS + reason]!;
+  }
+
+  /** Frames that left for a peer. @param id next-hop id, any */
+  readFramesToPeer(id: number): number {
+    return id < this.maxPeers ? this.words[PEERS + id * PEER_WORDS + PEER_OUT]! : 0;
+  }
+
   /** Copies one direction out. Allocates: for control threads. */
   readDirection(direction: number): DirectionCounters {
     const words = this.words;

@@ -4,7 +4,7 @@
  * | word of an id | value                                                            | writer      | readers |
  * |---------------|------------------------------------------------------------------|-------------|---------|
  * | `LIMIT`       | most bytes of an inner frame to it; 0: no less than to all others | main, lanes | lanes   |
- * | `ECHO`        | sequence << 16 or bytes of the last answer to a probe            | lanes       | main    |
+ * | `ECHO`        | round << 16, or'ed with the bytes of its largest echo so far     | lanes       | main    |
  *
  * Each word is complete in itself, so plain loads and stores do: a reader finds the old value or the new one. A lane that
  * learns a limit and the main thread that lifts it may cross; the next frame that is too large teaches it again.
@@ -13,7 +13,7 @@
 const PATH_WORDS = 2;
 const LIMIT = 0;
 const ECHO = 1;
-const SEQUENCE_SHIFT = 16;
+const ROUND_SHIFT = 16;
 const BYTES_MASK = 0xffff;
 
 /** The paths by next-hop id, as one thread sees them. Ids at or above `maxPeers` have none, and no limits of their own. */
@@ -41,16 +41,17 @@ export class PathTable {
     if (id < this.maxPeers) this.words[id * PATH_WORDS + LIMIT] = bytes;
   }
 
-  /** A probe came back. @param sequence 0..65,535. @param bytes of the inner frame, 1..65,535 */
-  noteEcho(id: number, sequence: number, bytes: number): void {
-    if (id < this.maxPeers) this.words[id * PATH_WORDS + ECHO] = (sequence << SEQUENCE_SHIFT) | bytes;
+  /** An echo came back. @param round 0..65,535. @param bytes of the inner frame, 1..65,535 */
+  noteEcho(id: number, round: number, bytes: number): void {
+    if (id >= this.maxPeers || this.largestEcho(id, round) >= bytes) return;
+    this.words[id * PATH_WORDS + ECHO] = (round << ROUND_SHIFT) | bytes;
   }
 
-  /** Whether the last probe that came back is this one. */
-  hasEcho(id: number, sequence: number, bytes: number): boolean {
-    if (id >= this.maxPeers) return false;
+  /** The largest echo of this round that came back, bytes; 0 for none. */
+  largestEcho(id: number, round: number): number {
+    if (id >= this.maxPeers) return 0;
     const word = this.words[id * PATH_WORDS + ECHO]!;
-    return word >>> SEQUENCE_SHIFT === sequence && (word & BYTES_MASK) === bytes;
+    return word >>> ROUND_SHIFT === round ? word & BYTES_MASK : 0;
   }
 
   /** The id means another next hop from now on. */
