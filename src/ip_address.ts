@@ -1,5 +1,5 @@
-import { formatIpv4, parseIpv4 } from './ipv4_prefix.js';
-import { formatIpv6, parseIpv6 } from './ipv6_prefix.js';
+import { formatIpv4, type Ipv4Prefix, parseIpv4 } from './ipv4_prefix.js';
+import { formatIpv6, type Ipv6Prefix, parseIpv6 } from './ipv6_prefix.js';
 
 /** Which Internet protocol an address is of. */
 export type IpFamily = 4 | 6;
@@ -53,4 +53,12 @@ export function putIpv6Words(words: Int32Array, at: number, address: bigint): vo
   for (let word = 0; word < ADDRESS_WORDS; word++) {
     words[at + word] = Number(BigInt.asIntN(32, address >> BigInt(32 * (ADDRESS_WORDS - 1 - word))));
   }
+}
+
+/** The first address of a prefix. */
+export function firstAddressOf({ family, address }: Ipv4Prefix | Ipv6Prefix): IpAddress {
+  const words = new Int32Array(ADDRESS_WORDS);
+  if (typeof address === 'number') words[0] = address;
+  else putIpv6Words(words, 0, address);
+  return { family, words };
 }

@@ -3,15 +3,21 @@ import { writeFile } from 'node:fs/promises';
 import { messageOf, SelvageError } from '../errors.js';
 import { runCommand } from './run_command.js';
 
+/** One family of addresses on a TUN device. */
+export interface TunNetwork {
+  /** Set as a /32 or /128: a wider one would bring broadcast or anycast routes for subnet zero. */
+  readonly tunAddress: string;
+  /** Overlay network, routed to the device as a whole. */
+  readonly network: string;
+}
+
 /** How a TUN device is to be set up. */
 export interface TunInterface {
   readonly name: string;
-  /** IPv4 address in dotted quad, set as a /32: a wider one would bring broadcast routes for subnet zero. */
-  readonly address: string;
   /** Bytes. */
   readonly mtuBytes: number;
-  /** Overlay network, routed to the device as a whole. */
-  readonly network: string;
+  readonly ipv4: TunNetwork | undefined;
+  readonly ipv6: TunNetwork | undefined;
 }
 
 /** Frames that may wait for a lane. A frame may be a 64 KiB superframe, so this bounds memory at 64 MiB. */
@@ -24,27 +30,64 @@ const TX_QUEUE_FRAMES = 1000;
  * @throws SelvageError ERR_ROUTE_EXISTS, ERR_COMMAND_FAILED or ERR_COMMAND_MISSING
  */
 export async function configureTunInterface(tun: TunInterface): Promise<string[]> {
-  const { name, address, mtuBytes, network } = tun;
+  const { name, mtuBytes, ipv4, ipv6 } = tun;
   const batch = [
-    // No link-local IPv6 address, no multicast: the kernel would send neighbour discovery into an IPv4 overlay.
+    // No link-local IPv6 address, no multicast: the kernel would send neighbour discovery into the overlay.
     `link set dev ${name} addrgenmode none`,
     `link set dev ${name} mtu ${mtuBytes} txqueuelen ${TX_QUEUE_FRAMES} multicast off up`,
-    `address add ${address}/32 dev ${name}`,
-    `route add ${network} dev ${name} scope global`,
   ];
+  if (ipv4 !== undefined) {
+    batch.push(
+      `address add ${ipv4.tunAddress}/32 dev ${name}`,
+      `route add ${ipv4.network} dev ${name} scope global`,
+    );
+  }
+  if (ipv6 !== undefined) {
+    // No duplicate address detection: there is nobody to ask, and the address would be unusable meanwhile.
+    batch.push(
+      `address add ${ipv6.tunAddress}/128 dev ${name} nodad`,
+      `route add ${ipv6.network} dev ${name}`,
+    );
+  }
+  if (ipv6 !== undefined) await requireIpv6(name);
   try {
-    await runCommand('ip', ['-batch', '-'], { input: `${batch.join('\n')}\n`, debianPackage: 'iproute2' });
+    await runIp(batch);
   } catch (cause) {
     throw /File exists/.test(messageOf(cause)) ? routeExists(tun, cause) : cause;
   }
-  return allowOwnSource(name, address);
+  return ipv4 === undefined ? [] : allowOwnSource(name, ipv4.tunAddress);
 }
 
-function routeExists({ name, network }: TunInterface, cause: unknown): SelvageError {
+/** Changes the MTU of the device. @throws SelvageError ERR_COMMAND_FAILED or ERR_COMMAND_MISSING */
+export async function setTunMtu(name: string, mtuBytes: number): Promise<void> {
+  await runIp([`link set dev ${name} mtu ${mtuBytes}`]);
+}
+
+async function runIp(batch: readonly string[]): Promise<void> {
+  await runCommand('ip', ['-batch', '-'], { input: `${batch.join('\n')}\n`, debianPackage: 'iproute2' });
+}
+
+/** Switched off, the kernel refuses every IPv6 address with a message that does not name the cause. */
+async function requireIpv6(name: string): Promise<void> {
+  const path = `/proc/sys/net/ipv6/conf/${name}/disable_ipv6`;
+  try {
+    await writeFile(path, '0');
+  } catch (cause) {
+    throw new SelvageError(
+      'ERR_IPV6_OFF',
+      `the network has IPv6, and this host's kernel has it switched off (${path}: ${messageOf(cause)}): boot without ` +
+        `ipv6.disable=1, or leave IPv6 out of the network config`,
+      { cause },
+    );
+  }
+}
+
+function routeExists({ name, ipv4, ipv6 }: TunInterface, cause: unknown): SelvageError {
+  const networks = [ipv4, ipv6].flatMap((each) => (each === undefined ? [] : [each.network]));
   return new SelvageError(
     'ERR_ROUTE_EXISTS',
-    `there is a route to ${network} already, so ${name} cannot have it: stop what made it (another selvage or ` +
-      `flanneld?), or remove it with 'ip route delete ${network}'`,
+    `there is a route to ${networks.join(' or ')} already, so ${name} cannot have it: stop what made it (another ` +
+      `selvage or flanneld?), or remove it with 'ip route delete ${networks[0]}'`,
     { cause },
   );
 }

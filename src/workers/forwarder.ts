@@ -1,11 +1,14 @@
+import { randomInt } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { Piscina } from 'piscina';
 
-import { configureTunInterface } from '../host/tun_interface.js';
+import { writeEcho } from '../encap/icmp_echo.js';
+import { configureTunInterface, setTunMtu } from '../host/tun_interface.js';
 import { findUnderlay } from '../host/underlay.js';
-import { SelvageError } from '../errors.js';
+import { messageOf, SelvageError } from '../errors.js';
+import { firstAddressOf, parseAddress } from '../ip_address.js';
 import { native } from '../native.js';
 import { type Route, RouteSet, type RouteUpdate } from '../routing/route_set.js';
 import { openTun, type TunDevice } from '../tun/open_tun.js';
@@ -14,14 +17,21 @@ import { LaneCounters } from './counters.js';
 import {
   checkOptions,
   type CheckedOptions,
-  ENCAPSULATION_BYTES,
   type ForwarderOptions,
+  leastMtuBytes,
   MAX_MTU_BYTES,
-  MIN_MTU_BYTES,
 } from './forwarder_options.js';
 import { collectStats, type ForwarderStats, PeerBaselines } from './forwarder_stats.js';
+import { SourceCheck } from './lane_context.js';
 import { LaneSupervisor } from './lane_supervisor.js';
 import { openUdp, type UdpSockets } from './open_udp.js';
+import { IPV6_MIN_MTU_BYTES } from './path_fit.js';
+import { type MonitoredPeer, type PathChange, PathMonitor } from './path_monitor.js';
+import { PathTable } from './path_table.js';
+import { PeerFilter } from './peer_filter.js';
+import { type Refusal, RefusalWatch } from './refusal_watch.js';
+import { SuspectNote } from './suspect_note.js';
+import { UnderlayMtu } from './underlay_mtu.js';
 
 /** Events of a {@link Forwarder}. */
 export interface ForwarderEvents {
@@ -29,6 +39,12 @@ export interface ForwarderEvents {
   warning: [message: string];
   /** A lane died and starts again after `restartInMillis`; the other lanes go on. */
   laneDown: [lane: number, error: Error, restartInMillis: number];
+  /** The MTU of the underlay interface changed, and the overlay's with it. */
+  mtu: [mtuBytes: number];
+  /** The path to a peer takes less than the underlay interface, or as much again. */
+  pathMtu: [change: PathChange];
+  /** Frames were refused because of who sent them; at a bounded rate. */
+  refused: [refusal: Refusal];
   /** All lanes stopped and cannot go on (for example: the device was deleted). Close it. Thrown if nobody listens. */
   fatal: [error: Error];
   /** Everything is given back. */
@@ -65,6 +81,8 @@ interface Resources {
   readonly udp: UdpSockets;
   readonly wakes: readonly number[];
   readonly pool: Piscina;
+  /** Undefined where it is not asked for, or the kernel takes none. */
+  readonly filter: PeerFilter | undefined;
 }
 
 /**
@@ -81,9 +99,6 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
   readonly tunName: string;
   /** UDP port in use. */
   readonly port: number;
-  /** Largest inner packet, bytes. */
-  readonly mtuBytes: number;
-
   readonly #options: CheckedOptions;
   readonly #resources: Resources;
   readonly #control: ControlWords;
@@ -91,25 +106,37 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
   readonly #supervisors: LaneSupervisor[];
   readonly #routeSet: RouteSet;
   readonly #baselines: PeerBaselines;
+  readonly #paths: PathTable;
+  readonly #pathMonitor: PathMonitor;
+  readonly #refusals: RefusalWatch;
+  readonly #underlayMtu: UnderlayMtu | undefined;
+  #mtuBytes: number;
   #newestTable: SharedArrayBuffer;
   /** The table before the newest: once every lane has observed the newest, nobody reads this one. */
   #spareTable: SharedArrayBuffer | undefined;
   /** A blocked native call would keep the process alive after exit(), so the lanes are woken first. */
   readonly #onExit = (): void => this.#signalStop();
+  /** Addresses that are no next hop's any more, once the table without them is published. */
+  #strangers: Int32Array[] = [];
   #closing: Promise<void> | undefined;
   #fatal: Error | undefined;
 
   /** @internal use {@link createForwarder} */
-  constructor(options: CheckedOptions, mtuBytes: number, resources: Resources) {
+  constructor(options: CheckedOptions, mtu: OverlayMtu, resources: Resources) {
     super();
     this.#options = options;
     this.#resources = resources;
     this.tunName = resources.tun.name;
     this.port = resources.udp.port;
-    this.mtuBytes = mtuBytes;
-    const { lanes, maxPeers } = options;
+    this.#mtuBytes = mtu.mtuBytes;
+    const { lanes, maxPeers, underlay, overheadBytes } = options;
     const control = ControlWords.allocate(lanes);
     this.#control = new ControlWords(control);
+    this.#control.setMtuBytes(mtu.mtuBytes);
+    const paths = PathTable.allocate(maxPeers);
+    this.#paths = new PathTable(paths);
+    const suspects = Array.from({ length: lanes }, () => SuspectNote.allocate());
+    const echoIdentifier = options.pathProbeSeconds === 0 ? 0 : randomInt(1, 0x10000);
     const counters = Array.from(
       { length: lanes },
       () => new SharedArrayBuffer(LaneCounters.byteLength(maxPeers)),
@@ -118,9 +145,15 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
     this.#baselines = new PeerBaselines(this.#counters);
     this.#routeSet = new RouteSet({
       defaultPort: options.port === 0 ? resources.udp.port : options.port,
-      onAssign: (id) => this.#baselines.rebase(id),
+      underlay,
+      onAssign: (id, { address }) => {
+        this.#baselines.rebase(id);
+        this.#pathMonitor.forget(id);
+        resources.filter?.add(address.words);
+      },
+      onFree: (_, { address }) => this.#strangers.push(address.words),
     });
-    this.#routeSet.setLocal([options.subnet]);
+    this.#routeSet.setLocal([options.ipv4, options.ipv6].flatMap((inner) => inner?.subnet ?? []));
     this.#newestTable = this.#routeSet.build();
     this.#control.publish(this.#routeSet.generation);
     this.#supervisors = counters.map(
@@ -135,9 +168,14 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
             control,
             counters: buffer,
             maxPeers,
-            mtuBytes,
-            tunAddress: options.tunAddressInt32,
+            paths,
+            suspects: suspects[lane]!,
+            tunAddress: options.ipv4?.tunAddressInt32,
+            tunAddressIpv6: options.ipv6?.tunAddressBytes,
             sourceCheck: options.sourceCheck,
+            copyClass: options.copyTrafficClass,
+            echoIdentifier,
+            overheadBytes,
             coalesceKinds: resources.tun.coalesceKinds,
             gso: resources.udp.gso,
           },
@@ -149,16 +187,40 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
           },
         ),
     );
+    this.#pathMonitor = new PathMonitor({
+      paths: this.#paths,
+      underlay,
+      overheadBytes,
+      udpFd: resources.udp.fds[0]!,
+      probeSeconds: options.pathProbeSeconds,
+      mtuBytes: () => this.#mtuBytes,
+      peers: () => this.#monitoredPeers(),
+      echo: (id, round, bytes) => this.#echo(id, echoIdentifier, round, bytes),
+      onChange: (change) => this.emit('pathMtu', change),
+    });
+    this.#refusals = new RefusalWatch({
+      underlay,
+      counters: this.#counters,
+      suspects: suspects.map((buffer) => new SuspectNote(buffer)),
+      filtered: () => resources.filter?.refused(),
+      onRefusal: (refusal) => this.emit('refused', refusal),
+    });
+    this.#underlayMtu = mtu.interface === undefined ? undefined : this.#followMtu(mtu.interface);
     this.routes = this.#makeRoutes();
     process.on('exit', this.#onExit);
     for (const supervisor of this.#supervisors) supervisor.start();
+  }
+
+  /** Largest inner packet, bytes, as it is now. */
+  get mtuBytes(): number {
+    return this.#mtuBytes;
   }
 
   /** Counters and state, each number at most one burst old. Cost grows with the number of peers. */
   stats(): ForwarderStats {
     return collectStats({
       options: this.#options,
-      mtuBytes: this.mtuBytes,
+      mtuBytes: this.#mtuBytes,
       tun: this.#resources.tun,
       udp: this.#resources.udp,
       control: this.#control,
@@ -166,6 +228,8 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
       supervisors: this.#supervisors,
       routeSet: this.#routeSet,
       baselines: this.#baselines,
+      paths: this.#paths,
+      filter: this.#resources.filter,
     });
   }
 
@@ -191,6 +255,9 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
   }
 
   async #close(): Promise<void> {
+    this.#pathMonitor.close();
+    this.#refusals.close();
+    await this.#underlayMtu?.close();
     await this.#begun();
     this.#signalStop();
     try {
@@ -248,6 +315,54 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
     };
   }
 
+  #removeStrangers(): void {
+    for (const words of this.#strangers) this.#resources.filter?.remove(words);
+    this.#strangers = [];
+  }
+
+  *#monitoredPeers(): Generator<MonitoredPeer> {
+    for (const [id, endpoint] of this.#routeSet.endpoints()) {
+      yield { id, endpoint, framesOut: this.#baselines.readFramesOut(id) };
+    }
+  }
+
+  /** From our device's address to the peer's, in the family that both have; IPv4 first. */
+  #echo(id: number, identifier: number, round: number, bytes: number): Uint8Array | undefined {
+    const { ipv4, ipv6 } = this.#options;
+    for (const prefix of this.#routeSet.prefixesOf(id)) {
+      const own = prefix.family === 4 ? ipv4 : ipv6;
+      if (own === undefined) continue;
+      const destination = firstAddressOf(prefix);
+      return writeEcho(parseAddress(own.tunAddress), destination, identifier, round, bytes);
+    }
+    return undefined;
+  }
+
+  #followMtu(interfaceName: string): UnderlayMtu {
+    return new UnderlayMtu(interfaceName, (underlayBytes) => this.#adoptMtu(interfaceName, underlayBytes));
+  }
+
+  /** The lanes first when it shrinks, as the device's own MTU only concerns what the kernel sends from now on. */
+  async #adoptMtu(interfaceName: string, underlayBytes: number): Promise<void> {
+    const { overheadBytes, ipv6 } = this.#options;
+    const mtuBytes = Math.min(underlayBytes - overheadBytes, MAX_MTU_BYTES);
+    if (mtuBytes === this.#mtuBytes) return;
+    const least = leastMtuBytes(ipv6 !== undefined);
+    if (mtuBytes < least) {
+      this.emit('warning', tooNarrow(interfaceName, underlayBytes, least));
+      return;
+    }
+    this.#control.setMtuBytes(mtuBytes);
+    this.#mtuBytes = mtuBytes;
+    this.#wakeLanes();
+    try {
+      await setTunMtu(this.tunName, mtuBytes);
+    } catch (error) {
+      this.emit('warning', `the MTU of ${this.tunName} could not be set to ${mtuBytes}: ${messageOf(error)}`);
+    }
+    if (this.#closing === undefined) this.emit('mtu', mtuBytes);
+  }
+
   /**
    * Posts the new table, then announces it, then wakes the lanes: a lane that reads the number finds the table.
    *
@@ -264,6 +379,7 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
     for (const supervisor of this.#supervisors) supervisor.post(table);
     this.#control.publish(this.#routeSet.generation);
     this.#wakeLanes();
+    this.#removeStrangers();
     return result;
   }
 }
@@ -277,17 +393,13 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
  */
 export async function createForwarder(options: ForwarderOptions): Promise<Forwarder> {
   const checked = checkOptions(options);
-  const mtuBytes = checked.mtuBytes ?? (await mtuOfUnderlay(checked.address));
+  const mtu = await overlayMtu(checked);
   const resources = openResources(checked);
   try {
-    const { tunAddress, network } = checked;
-    const warnings = await configureTunInterface({
-      name: resources.tun.name,
-      address: tunAddress,
-      mtuBytes,
-      network,
-    });
-    const forwarder = new Forwarder(checked, mtuBytes, resources);
+    const { ipv4, ipv6 } = checked;
+    const { mtuBytes } = mtu;
+    const warnings = await configureTunInterface({ name: resources.tun.name, mtuBytes, ipv4, ipv6 });
+    const forwarder = new Forwarder(checked, mtu, resources);
     warnings.push(...missingCapabilities(checked, resources));
     process.nextTick(() => {
       for (const warning of warnings) forwarder.emit('warning', warning);
@@ -299,14 +411,32 @@ export async function createForwarder(options: ForwarderOptions): Promise<Forwar
   }
 }
 
-async function mtuOfUnderlay(address: string): Promise<number> {
+/** The MTU to begin with, and the interface that it follows; a fixed one follows none. */
+interface OverlayMtu {
+  readonly mtuBytes: number;
+  readonly interface: string | undefined;
+}
+
+async function overlayMtu({
+  address,
+  mtuBytes: fixed,
+  overheadBytes,
+  ipv6,
+}: CheckedOptions): Promise<OverlayMtu> {
+  if (fixed !== undefined) return { mtuBytes: fixed, interface: undefined };
   const underlay = await findUnderlay({ iface: [address] });
-  const mtuBytes = Math.min(underlay.mtuBytes - ENCAPSULATION_BYTES, MAX_MTU_BYTES);
-  if (mtuBytes >= MIN_MTU_BYTES) return mtuBytes;
+  const mtuBytes = Math.min(underlay.mtuBytes - overheadBytes, MAX_MTU_BYTES);
+  const least = leastMtuBytes(ipv6 !== undefined);
+  if (mtuBytes >= least) return { mtuBytes, interface: underlay.interface };
   throw new SelvageError(
     'ERR_OPTION',
-    `mtuBytes: the MTU of ${underlay.interface}, ${underlay.mtuBytes}, leaves less than ${MIN_MTU_BYTES}: raise it`,
+    `mtuBytes: ${tooNarrow(underlay.interface, underlay.mtuBytes, least)}`,
   );
+}
+
+function tooNarrow(interfaceName: string, mtuBytes: number, least: number): string {
+  const why = least === IPV6_MIN_MTU_BYTES ? ', which IPv6 needs' : '';
+  return `the MTU of ${interfaceName}, ${mtuBytes}, leaves less than ${least}${why}: raise it`;
 }
 
 function openResources(options: CheckedOptions): Resources {
@@ -314,16 +444,22 @@ function openResources(options: CheckedOptions): Resources {
   const udp = openUdp({ address, port, lanes, offload, receiveBufferBytes, sendBufferBytes });
   const wakes: number[] = [];
   let tun: TunDevice | undefined;
+  const filter = isFiltered(options) ? PeerFilter.open(options.underlay, udp.fds) : undefined;
   try {
     tun = openTun({ name: options.tunName, queues: lanes, offload });
     for (let lane = 0; lane < lanes; lane++) wakes.push(native.openWake());
-    return { tun, udp, wakes, pool: lanePool(lanes) };
+    return { tun, udp, wakes, filter, pool: lanePool(lanes) };
   } catch (error) {
     for (const wake of wakes) native.closeFd(wake);
     tun?.close();
     udp.close();
+    filter?.close();
     throw error;
   }
+}
+
+function isFiltered({ earlyDrop, sourceCheck }: CheckedOptions): boolean {
+  return earlyDrop && sourceCheck !== SourceCheck.off;
 }
 
 /** One thread for each lane, for life: a lane is one task that runs until it is told to stop. */
@@ -338,15 +474,21 @@ function lanePool(lanes: number): Piscina {
 }
 
 /** The pool goes first: a lane must not outlive its descriptors, whose numbers the process may use again. */
-async function releaseResources({ tun, udp, wakes, pool }: Resources): Promise<void> {
+async function releaseResources({ tun, udp, wakes, filter, pool }: Resources): Promise<void> {
   await pool.destroy();
   tun.close();
   udp.close();
+  filter?.close();
   for (const wake of wakes) native.closeFd(wake);
 }
 
-function missingCapabilities(options: CheckedOptions, { tun, udp }: Resources): string[] {
+function missingCapabilities(options: CheckedOptions, { tun, udp, filter }: Resources): string[] {
   const warnings = smallBuffers(options, udp);
+  if (filter === undefined && isFiltered(options)) {
+    warnings.push(
+      'the kernel did not take the program that drops datagrams of strangers early (needs CAP_BPF): a flood of them costs more',
+    );
+  }
   if (options.lanes > 1 && !tun.steered) {
     warnings.push(
       'the kernel did not take the queue steering program (needs CAP_BPF): a flow may change lanes once',

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 
-import { formatIpv4 } from '../ipv4_prefix.js';
+import { formatAddress } from '../ip_address.js';
 import type { RouteSet } from '../routing/route_set.js';
 import type { TunDevice } from '../tun/open_tun.js';
 import { type ControlWords, NOT_RUNNING } from './control_words.js';
@@ -15,6 +15,8 @@ import {
 import type { CheckedOptions } from './forwarder_options.js';
 import type { LaneSupervisor } from './lane_supervisor.js';
 import type { UdpSockets } from './open_udp.js';
+import type { PathTable } from './path_table.js';
+import type { PeerFilter } from './peer_filter.js';
 
 /** One lane's part of {@link ForwarderStats}. */
 export interface LaneStats extends CountersSnapshot {
@@ -30,16 +32,21 @@ export interface LaneStats extends CountersSnapshot {
 
 /** One peer's part of {@link ForwarderStats}, counted since it became a next hop. */
 export interface PeerStats extends PeerCounters {
-  /** IPv4 address in dotted quad. */
+  /** IPv4 or IPv6 address of its host. */
   readonly address: string;
   readonly port: number;
+  /** Most bytes of an inner frame to it, where its path takes less than the underlay interface; else null. */
+  readonly pathMtuBytes: number | null;
 }
 
 /** A snapshot of a forwarder: plain data, ready for JSON. Frames are wire-sized; see docs/counters.md. */
 export interface ForwarderStats extends CountersSnapshot {
   readonly device: {
     readonly name: string;
-    readonly address: string;
+    /** Of the device; null in a network without IPv4. */
+    readonly address: string | null;
+    /** The same for IPv6. */
+    readonly ipv6Address: string | null;
     readonly mtuBytes: number;
     readonly offloads: TunDevice['offloads'];
   };
@@ -56,6 +63,8 @@ export interface ForwarderStats extends CountersSnapshot {
   readonly kernel: {
     /** Datagrams that found the sockets' receive buffers full. */
     readonly udpReceiveOverflow: number;
+    /** Datagrams whose sender is no peer, dropped before they were queued; null where the kernel does not do that. */
+    readonly strangersRefused: number | null;
     /** Frames that found the TUN queues full; 0 where the kernel does not say. */
     readonly tunQueueOverflow: number;
   };
@@ -84,6 +93,12 @@ export class PeerBaselines {
     this.#byId.set(id, sumPeer(this.#counters, id));
   }
 
+  /** Frames that left for it since the last {@link rebase}. */
+  readFramesOut(id: number): number {
+    const total = this.#counters.reduce((sum, lane) => sum + lane.readFramesToPeer(id), 0);
+    return total - (this.#byId.get(id)?.framesOut ?? 0);
+  }
+
   /** What was counted since the last {@link rebase}. */
   read(id: number): PeerCounters {
     const total = sumPeer(this.#counters, id);
@@ -104,24 +119,35 @@ export interface StatsSources {
   readonly supervisors: readonly LaneSupervisor[];
   readonly routeSet: RouteSet;
   readonly baselines: PeerBaselines;
+  readonly paths: PathTable;
+  readonly filter: PeerFilter | undefined;
 }
 
 /** Collects a snapshot. Main thread. */
 export function collectStats(sources: StatsSources): ForwarderStats {
-  const { options, tun, udp, routeSet } = sources;
+  const { options, tun, udp, routeSet, filter } = sources;
   const lanes = sources.counters.map((counters, lane) => laneStats(sources, counters, lane));
   const { address } = options;
+  // In this order: a datagram that is refused in between is then not taken for one that found a full buffer.
+  const socketDrops = udp.receiveOverflow();
+  const strangersRefused = filter?.refused().datagrams ?? null;
   const { port, gso, gro, receiveBufferBytes, sendBufferBytes } = udp;
   return {
     device: {
       name: tun.name,
-      address: options.tunAddress,
+      address: options.ipv4?.tunAddress ?? null,
+      ipv6Address: options.ipv6?.tunAddress ?? null,
       mtuBytes: sources.mtuBytes,
       offloads: tun.offloads,
     },
     socket: { address, port, gso, gro, receiveBufferBytes, sendBufferBytes },
     routes: { count: routeSet.count, generation: routeSet.generation },
-    kernel: { udpReceiveOverflow: udp.receiveOverflow(), tunQueueOverflow: tunQueueOverflow(tun.name) },
+    kernel: {
+      // The kernel counts what the filter refuses among the socket's drops.
+      udpReceiveOverflow: Math.max(0, socketDrops - (strangersRefused ?? 0)),
+      strangersRefused,
+      tunQueueOverflow: tunQueueOverflow(tun.name),
+    },
     ...sumCounters(lanes),
     lanes,
     peers: peerStats(sources),
@@ -135,10 +161,16 @@ function laneStats(sources: StatsSources, counters: LaneCounters, lane: number):
   return { lane, running: generation !== NOT_RUNNING, restarts, generation, gso, ...readCounters(counters) };
 }
 
-function peerStats({ routeSet, baselines }: StatsSources): PeerStats[] {
+function peerStats({ routeSet, baselines, paths }: StatsSources): PeerStats[] {
   const peers: PeerStats[] = [];
   for (const [id, { address, port }] of routeSet.endpoints()) {
-    peers.push({ address: formatIpv4(address), port, ...baselines.read(id) });
+    const pathMtuBytes = paths.limit(id) || null;
+    peers.push({
+      address: formatAddress(address.family, address.words),
+      port,
+      pathMtuBytes,
+      ...baselines.read(id),
+    });
   }
   return peers;
 }

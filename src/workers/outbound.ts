@@ -120,5 +120,6 @@ function onLost(burst: Burst, i: number, lane: LaneContext, frames: number): voi
   }
   const pathMtu = pathMtuOf(lane, nextHop);
   const mayCut = cutOf(burst.slab, burst.offset[i]!, wireBytes, pathMtu) !== TOO_BIG;
-  if (wireBytes > pathMtu && !mayCut) answerRow(burst, i, lane, OUTBOUND, DropReason.underlayTooBig, pathMtu, LOCAL);
+  if (wireBytes > pathMtu && !mayCut)
+    answerRow(burst, i, lane, OUTBOUND, DropReason.underlayTooBig, pathMtu, LOCAL);
 }

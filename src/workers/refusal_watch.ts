@@ -1,15 +1,14 @@
 import { DROP_REASONS, DropReason, type DropReasonName } from '../encap/drop_reason.js';
 import { TokenBucket } from '../encap/token_bucket.js';
 import { formatAddress, type IpFamily } from '../ip_address.js';
-import type { LaneCounters } from './counters.js';
-import { INBOUND } from './counters.js';
+import { INBOUND, type LaneCounters } from './counters.js';
 import type { SuspectNote } from './suspect_note.js';
 
 /** Frames that were refused because of who sent them. */
 export interface Refusal {
   /** `unknownPeer`: the sender is no peer. `spoofedSource`: it is one, and claimed an address that is not its own. */
   readonly reason: DropReasonName;
-  /** Frames since the last time that this was told, the same reason only. */
+  /** Frames since the last time that this was told, of this reason. */
   readonly frames: number;
   /** Of the last of them: address that the datagram came from. */
   readonly outerSource: string;
@@ -17,10 +16,18 @@ export interface Refusal {
   readonly innerSource: string | undefined;
 }
 
+/** Datagrams that the kernel dropped for us, as their sender is no peer. */
+export interface FilteredDatagrams {
+  readonly datagrams: number;
+  readonly lastSource: string | undefined;
+}
+
 export interface RefusalWatchOptions {
   readonly underlay: IpFamily;
   readonly counters: readonly LaneCounters[];
   readonly suspects: readonly SuspectNote[];
+  /** Undefined where the kernel drops nothing. */
+  readonly filtered: () => FilteredDatagrams | undefined;
   readonly onRefusal: (refusal: Refusal) => void;
 }
 
@@ -31,13 +38,14 @@ const TOLD_AT_ONCE = 3;
 const REASONS = [DropReason.unknownPeer, DropReason.spoofedSource] as const;
 
 /**
- * Tells, at a bounded rate, that somebody sends what he may not. Counts come from the lanes' counters and are complete; of
- * the frames themselves only the last is known.
+ * Tells, at a bounded rate, that somebody sends what he may not. The numbers come from the counters and are complete; of the
+ * frames themselves only the last is known.
  *
  * Main thread.
  */
 export class RefusalWatch {
   readonly #options: RefusalWatchOptions;
+  /** Frames told so far, by reason; 0 for those that the kernel dropped. */
   readonly #told = new Map<number, number>();
   readonly #limiter: TokenBucket;
   readonly #timer: NodeJS.Timeout;
@@ -53,23 +61,33 @@ export class RefusalWatch {
   }
 
   #look(): void {
-    for (const reason of REASONS) {
-      const total = this.#total(reason);
-      const frames = total - (this.#told.get(reason) ?? 0);
-      if (frames === 0) continue;
-      const last = this.#options.suspects.map((note) => note.read()).find((each) => each?.reason === reason);
-      if (last === undefined || !this.#limiter.tryTake(performance.now())) continue;
-      this.#told.set(reason, total);
-      this.#options.onRefusal({
-        reason: DROP_REASONS[reason - 1]!.name,
-        frames,
-        outerSource: formatAddress(this.#options.underlay, last.outerSource),
-        innerSource: formatAddress(last.family, last.innerSource),
-      });
-    }
+    this.#lookAtFilter();
+    for (const reason of REASONS) this.#lookAtLanes(reason);
   }
 
-  #total(reason: number): number {
-    return this.#options.counters.reduce((sum, lane) => sum + lane.readDrop(INBOUND, reason), 0);
+  #lookAtFilter(): void {
+    const filtered = this.#options.filtered();
+    if (filtered?.lastSource === undefined) return;
+    const { datagrams, lastSource } = filtered;
+    this.#tell(0, datagrams, { reason: 'unknownPeer', outerSource: lastSource, innerSource: undefined });
+  }
+
+  #lookAtLanes(reason: (typeof REASONS)[number]): void {
+    const { counters, suspects, underlay } = this.#options;
+    const total = counters.reduce((sum, lane) => sum + lane.readDrop(INBOUND, reason), 0);
+    const last = suspects.map((note) => note.read()).find((each) => each?.reason === reason);
+    if (last === undefined) return;
+    this.#tell(reason, total, {
+      reason: DROP_REASONS[reason - 1]!.name,
+      outerSource: formatAddress(underlay, last.outerSource),
+      innerSource: formatAddress(last.family, last.innerSource),
+    });
+  }
+
+  #tell(kind: number, total: number, refusal: Omit<Refusal, 'frames'>): void {
+    const frames = total - (this.#told.get(kind) ?? 0);
+    if (frames <= 0 || !this.#limiter.tryTake(performance.now())) return;
+    this.#told.set(kind, total);
+    this.#options.onRefusal({ ...refusal, frames });
   }
 }
