@@ -47,6 +47,11 @@ export const METRIC_TABLE: readonly Metric[] = [
     "Bytes of the carried frames; the headers of a superframe count once, the encapsulation doesn't.",
     (counters) => counters.bytesSent,
   ),
+  perDirection(
+    'selvage_received_frames_total',
+    'Frames that came in: each is carried or dropped for one reason, so this is the sum of both.',
+    (counters) => counters.framesReceived,
+  ),
   counter(
     'selvage_dropped_frames_total',
     ['direction', 'reason', 'lane'],
@@ -65,11 +70,23 @@ export const METRIC_TABLE: readonly Metric[] = [
     'frames',
   ),
   perPeer('selvage_peer_bytes_total', 'Bytes to and from a peer; peers without any are left out.', 'bytes'),
+  gauge(
+    'selvage_peer_path_mtu_bytes',
+    ['peer'],
+    'Largest inner packet that the path to a peer takes, where that is less than the overlay MTU.',
+    ({ forwarder }) => (forwarder?.peers ?? []).flatMap(narrowPath),
+  ),
   counter(
     'selvage_udp_receive_overflow_datagrams_total',
     [],
     'Datagrams that the kernel dropped because the receive buffers of the sockets were full.',
     ofForwarder(({ kernel }) => kernel.udpReceiveOverflow),
+  ),
+  counter(
+    'selvage_strangers_refused_datagrams_total',
+    [],
+    'Datagrams whose sender is no peer, dropped by the kernel for us; absent where it does not do that.',
+    ({ forwarder }) => optional(forwarder?.kernel.strangersRefused ?? undefined),
   ),
   counter(
     'selvage_tun_queue_overflow_frames_total',
@@ -254,7 +271,7 @@ function perPeer(name: string, help: string, what: 'frames' | 'bytes'): Metric {
   const [out, into]: [keyof PeerCounters, keyof PeerCounters] =
     what === 'frames' ? ['framesOut', 'framesIn'] : ['bytesOut', 'bytesIn'];
   const samples = (stats: PeerStats): Sample[] => {
-    const peer = `${stats.address}:${stats.port}`;
+    const peer = endpointText(stats.address, stats.port);
     return [
       { value: stats[out], labels: { direction: 'outbound', peer } },
       { value: stats[into], labels: { direction: 'inbound', peer } },
@@ -267,4 +284,12 @@ function perPeer(name: string, help: string, what: 'frames' | 'bytes'): Metric {
 
 function hasSpoken({ framesOut, framesIn }: PeerCounters): boolean {
   return framesOut > 0 || framesIn > 0;
+}
+
+function narrowPath({ address, port, pathMtuBytes }: PeerStats): Sample[] {
+  return pathMtuBytes === null ? [] : [{ value: pathMtuBytes, labels: { peer: endpointText(address, port) } }];
+}
+
+function endpointText(address: string, port: number): string {
+  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
 }
