@@ -86,7 +86,10 @@ export const METRIC_TABLE: readonly Metric[] = [
     'selvage_strangers_refused_datagrams_total',
     [],
     'Datagrams whose sender is no peer, dropped by the kernel for us; absent where it does not do that.',
-    ({ forwarder }) => optional(forwarder?.kernel.strangersRefused ?? undefined),
+    ({ forwarder }) => {
+      const value = forwarder?.kernel.strangersRefused ?? undefined;
+      return value === undefined ? [] : [{ value, labels: {} }];
+    },
   ),
   counter(
     'selvage_tun_queue_overflow_frames_total',
