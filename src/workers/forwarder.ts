@@ -6,6 +6,7 @@ import { Piscina } from 'piscina';
 import { configureTunInterface } from '../host/tun_interface.js';
 import { findUnderlay } from '../host/underlay.js';
 import { SelvageError } from '../errors.js';
+import { familyOf } from '../ip_address.js';
 import { native } from '../native.js';
 import { type Route, RouteSet, type RouteUpdate } from '../routing/route_set.js';
 import { openTun, type TunDevice } from '../tun/open_tun.js';
@@ -118,6 +119,7 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
     this.#baselines = new PeerBaselines(this.#counters);
     this.#routeSet = new RouteSet({
       defaultPort: options.port === 0 ? resources.udp.port : options.port,
+      underlay: familyOf(options.address),
       onAssign: (id) => this.#baselines.rebase(id),
     });
     this.#routeSet.setLocal([options.subnet]);

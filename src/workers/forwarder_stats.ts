@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 
-import { formatIpv4 } from '../ipv4_prefix.js';
+import { formatAddress } from '../ip_address.js';
 import type { RouteSet } from '../routing/route_set.js';
 import type { TunDevice } from '../tun/open_tun.js';
 import { type ControlWords, NOT_RUNNING } from './control_words.js';
@@ -138,7 +138,7 @@ function laneStats(sources: StatsSources, counters: LaneCounters, lane: number):
 function peerStats({ routeSet, baselines }: StatsSources): PeerStats[] {
   const peers: PeerStats[] = [];
   for (const [id, { address, port }] of routeSet.endpoints()) {
-    peers.push({ address: formatIpv4(address), port, ...baselines.read(id) });
+    peers.push({ address: formatAddress(address.family, address.words), port, ...baselines.read(id) });
   }
   return peers;
 }

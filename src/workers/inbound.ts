@@ -6,7 +6,8 @@ import { DropReason } from '../encap/drop_reason.js';
 import { ICMP_IN_TRANSIT, ICMP_TIME_EXCEEDED } from '../encap/icmp_header.js';
 import { ipv4Destination, ipv4Source, ipv4Ttl } from '../encap/ipv4_header.js';
 import { decrementTtl } from '../encap/ttl.js';
-import { LOCAL, isPeerIpv4, lookupIpv4 } from '../routing/route_table.js';
+import { ADDRESS_WORDS } from '../ip_address.js';
+import { isEndpoint, isPeer, LOCAL, lookupIpv4 } from '../routing/route_table.js';
 import type { RouteTable } from '../routing/route_table.js';
 import type { Burst } from '../tun/burst.js';
 import { answerRow } from './answer.js';
@@ -58,7 +59,7 @@ export function decideInbound(burst: Burst, count: number, lane: LaneContext): v
 function inboundFate(burst: Burst, i: number, lane: LaneContext, from: number): number {
   const { slab } = burst;
   const at = burst.offset[i]!;
-  const unwelcome = senderFate(lane.table, lane.sourceCheck, burst.source[i]!, from);
+  const unwelcome = senderFate(lane.table, lane.sourceCheck, burst.source, i * ADDRESS_WORDS, from);
   if (unwelcome < 0) return unwelcome;
   if (lookupIpv4(lane.table, ipv4Destination(slab, at)) !== LOCAL) return -DropReason.notLocal;
   if (ipv4Ttl(slab, at) <= 1) return -DropReason.ttlExceeded;
@@ -67,13 +68,14 @@ function inboundFate(burst: Burst, i: number, lane: LaneContext, from: number): 
 }
 
 /**
- * @param outerSource address that the datagram came from
+ * @param sources column of the addresses that datagrams came from
+ * @param at first word of this row's
  * @param from next-hop id of the inner source, LOCAL or NO_ROUTE
  */
-function senderFate(table: RouteTable, mode: number, outerSource: number, from: number): number {
+function senderFate(table: RouteTable, mode: number, sources: Int32Array, at: number, from: number): number {
   if (mode === SourceCheck.off) return 0;
-  if (mode === SourceCheck.strict && from > LOCAL && table.endpoints[2 * from] === outerSource) return 0;
-  if (!isPeerIpv4(table, outerSource)) return -DropReason.unknownPeer;
+  if (mode === SourceCheck.strict && from > LOCAL && isEndpoint(table, from, sources, at)) return 0;
+  if (!isPeer(table, sources, at)) return -DropReason.unknownPeer;
   return mode === SourceCheck.strict ? -DropReason.spoofedSource : 0;
 }
 
