@@ -1,4 +1,5 @@
 import { SelvageError } from './errors.js';
+import { quote, QUOTED_CHARS } from './quote.js';
 
 /**
  * An IPv4 prefix. Addresses are host-order int32 (may be negative): `-1062731519` is 192.168.1.1.
@@ -15,8 +16,6 @@ const ADDRESS_BITS = 32;
 const OCTETS = 4;
 const DOT = 0x2e;
 const DIGIT_0 = 0x30;
-/** Characters of a wrong value that an error repeats; the rest says nothing more and may be a megabyte. */
-const QUOTED_CHARS = 60;
 
 /**
  * Reads a prefix in its one canonical spelling: dotted quad, `/`, decimal length; no spaces, no leading zeros, no host bits.
@@ -137,8 +136,4 @@ function prefixError(text: string, reason: string): SelvageError {
     'ERR_PREFIX_INVALID',
     `${quote(text)} is not an IPv4 prefix like 10.1.2.0/24: ${reason}`,
   );
-}
-
-function quote(text: string): string {
-  return JSON.stringify(text.length <= QUOTED_CHARS ? text : `${text.slice(0, QUOTED_CHARS)}...`);
 }

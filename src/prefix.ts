@@ -1,4 +1,4 @@
-import { familyOf } from './ip_address.js';
+import { SelvageError } from './errors.js';
 import {
   containsIpv4Prefix,
   formatIpv4Prefix,
@@ -13,6 +13,7 @@ import {
   overlapsIpv6Prefix,
   parseIpv6Prefix,
 } from './ipv6_prefix.js';
+import { quote } from './quote.js';
 
 /** Any prefix that selvage routes. */
 export type Prefix = Ipv4Prefix | Ipv6Prefix;
@@ -23,7 +24,12 @@ export type Prefix = Ipv4Prefix | Ipv6Prefix;
  * @throws SelvageError ERR_PREFIX_INVALID naming what is wrong
  */
 export function parsePrefix(text: string): Prefix {
-  return familyOf(text) === 4 ? parseIpv4Prefix(text) : parseIpv6Prefix(text);
+  if (text.includes(':')) return parseIpv6Prefix(text);
+  if (text.includes('.')) return parseIpv4Prefix(text);
+  throw new SelvageError(
+    'ERR_PREFIX_INVALID',
+    `${quote(text)} is not an IPv4 or IPv6 prefix like 10.1.2.0/24 or 2001:db8::/64`,
+  );
 }
 
 /** The canonical text, as {@link parsePrefix} reads it. */

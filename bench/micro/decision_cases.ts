@@ -1,3 +1,4 @@
+import { ADDRESS_WORDS } from '../../src/ip_address.js';
 import { classifyIpv4 } from '../../src/encap/classify.js';
 import { TokenBucket } from '../../src/encap/token_bucket.js';
 import { formatIpv4 } from '../../src/ipv4_prefix.js';
@@ -140,7 +141,7 @@ function fillBurst(
     burst.length[row] = shape.frameBytes;
     burst.segments[row] = shape.segments;
     burst.wireBytes[row] = shape.wireBytes;
-    burst.source[row] = peerAddress(peerOfRow(row));
+    burst.source[row * ADDRESS_WORDS] = peerAddress(peerOfRow(row));
   }
   return burst;
 }

@@ -90,11 +90,13 @@ function timeText(nanos: number): string {
 
 /** The promise about lookups is a ratio, so the ratio is printed. */
 function printGrowth(rows: readonly MicroRow[]): void {
-  const lookups = rows.filter(({ name }) => name.startsWith('lookup: '));
-  const [first, last] = [lookups[0], lookups.at(-1)];
-  if (first === undefined || last === undefined || first === last) return;
-  const ratio = last.nanosMedian / first.nanosMedian;
-  print(`\n${last.name} takes ${ratio.toFixed(2)} times as long as ${first.name}`);
+  for (const family of ['IPv4', 'IPv6']) {
+    const lookups = rows.filter(({ name }) => name.startsWith(`lookup: ${family}`));
+    const [first, last] = [lookups[0], lookups.at(-1)];
+    if (first === undefined || last === undefined || first === last) continue;
+    const ratio = last.nanosMedian / first.nanosMedian;
+    print(`\n${last.name} takes ${ratio.toFixed(2)} times as long as ${first.name}`);
+  }
 }
 
 function report(rows: readonly MicroRow[]): unknown {

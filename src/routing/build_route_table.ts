@@ -1,13 +1,16 @@
 import { invariant, SelvageError } from '../errors.js';
-import type { Ipv4Prefix } from '../ipv4_prefix.js';
+import { ADDRESS_WORDS } from '../ip_address.js';
+import type { Prefix } from '../prefix.js';
 import {
   CHUNK_ENTRIES,
   EMPTY_SLOT,
   ENDPOINT_WORDS,
+  IPV4_ROOT_AT,
+  IPV6_ROOT_AT,
+  LOCAL,
   NO_ROUTE,
   peerSlot,
-  ROOT_ENTRIES,
-  TRIE_AT,
+  sameAddress,
   WORD_ENDPOINTS,
   WORD_GENERATION,
   WORD_NEXT_HOPS,
@@ -17,14 +20,14 @@ import {
 
 /** One entry of the table to be built. */
 export interface TableRoute {
-  readonly prefix: Ipv4Prefix;
+  readonly prefix: Prefix;
   /** Index of the endpoint; 0 is this host. */
   readonly nextHopId: number;
 }
 
 /**
  * Most bytes of one generation: 256 MiB. 65,536 /24 in one /8 take 1.4 MiB; the worst 65,536 routes, each a /32 in a /16
- * of its own, take 130 MiB.
+ * of its own, take 130 MiB. 65,536 IPv6 /64 in one /48 take 2.3 MiB; of scattered ones each costs up to 1 KiB a byte.
  */
 const MAX_TABLE_BYTES = 256 * 1024 * 1024;
 const MAX_TABLE_WORDS = MAX_TABLE_BYTES / Int32Array.BYTES_PER_ELEMENT;
@@ -39,7 +42,7 @@ const GROWTH_SHIFT = 3;
  * Main thread; nothing is shared until the caller publishes the block.
  *
  * @param routes in any order; prefixes may nest (the longest wins); of equal prefixes the last wins
- * @param endpoints two words per next-hop id: IPv4 address as int32, UDP port; id 0 (this host) and unused ids are 0, 0
+ * @param endpoints {@link ENDPOINT_WORDS} per next-hop id: four address words, UDP port; id 0 (this host) and unused ids are zeros
  * @param generation 1..2^31-1
  * @param spare a block of an earlier generation that no lane reads any more; used if it has about the right size
  * @returns the block, which is `spare` or a new one
@@ -52,12 +55,13 @@ export function buildRouteTable(
   spare?: SharedArrayBuffer,
 ): SharedArrayBuffer {
   const nextHops = endpoints.length / ENDPOINT_WORDS;
-  invariant(Number.isInteger(nextHops), 'two words per endpoint');
+  invariant(Number.isInteger(nextHops), 'endpoints are whole');
   const trie = new TrieBuilder();
   for (const group of byLength(routes)) {
     for (const { prefix, nextHopId } of group) {
       invariant(nextHopId >= 0 && nextHopId < nextHops, `next hop ${nextHopId} has an endpoint`);
-      trie.paint(prefix.address, prefix.bits, nextHopId);
+      if (prefix.family === 4) trie.paintIpv4(prefix.address, prefix.bits, nextHopId);
+      else trie.paintIpv6(prefix.address, prefix.bits, nextHopId);
     }
   }
   const peers = buildPeerSet(endpoints);
@@ -84,34 +88,52 @@ function blockOf(words: number, spare: SharedArrayBuffer | undefined): SharedArr
   return new SharedArrayBuffer((words + (words >>> GROWTH_SHIFT)) * Int32Array.BYTES_PER_ELEMENT);
 }
 
+/** 0.0.0.0 and ::, which are nobody's address. */
+const UNSPECIFIED = new Int32Array(ADDRESS_WORDS);
+/** Prefix lengths there are: 0..32 of IPv4, 0..128 of IPv6. */
+const LENGTHS = 129;
+
 /** Routes grouped by prefix length, shortest first: a longer prefix is then always painted over a shorter one. */
 function byLength(routes: Iterable<TableRoute>): TableRoute[][] {
-  const groups: TableRoute[][] = Array.from({ length: 33 }, () => []);
+  const groups: TableRoute[][] = Array.from({ length: LENGTHS }, () => []);
   for (const route of routes) groups[route.prefix.bits]!.push(route);
   return groups;
 }
 
-/** The header (left zero) and the trie, growing. */
+/** The header (left zero) and the tries, growing. */
 class TrieBuilder {
-  words = new Int32Array(TRIE_AT + ROOT_ENTRIES * 2);
+  words = new Int32Array(2 * (IPV6_ROOT_AT + CHUNK_ENTRIES));
   /** Words in use. */
-  count = TRIE_AT + ROOT_ENTRIES;
+  count = IPV6_ROOT_AT + CHUNK_ENTRIES;
+  /** Bytes of the IPv6 address in hand. */
+  readonly #bytes = new DataView(new ArrayBuffer(16));
 
   constructor() {
-    this.words.fill(NO_ROUTE, TRIE_AT, this.count);
+    this.words.fill(NO_ROUTE, IPV4_ROOT_AT, this.count);
   }
 
   /**
    * Gives a prefix's addresses to a next hop. Prefixes must come shortest first: then the entries of the level where this
    * one ends are all leaves, or belong to prefixes of the same length elsewhere.
    */
-  paint(address: number, bits: number, nextHopId: number): void {
-    const high = TRIE_AT + (address >>> 16);
+  paintIpv4(address: number, bits: number, nextHopId: number): void {
+    const high = IPV4_ROOT_AT + (address >>> 16);
     if (bits <= 16) return this.#fill(high, 16 - bits, nextHopId);
     const middle = this.#chunkBelow(high) + ((address >>> 8) & 255);
     if (bits <= 24) return this.#fill(middle, 24 - bits, nextHopId);
     const low = this.#chunkBelow(middle) + (address & 255);
     this.#fill(low, 32 - bits, nextHopId);
+  }
+
+  /** As {@link paintIpv4}; a level for each byte. */
+  paintIpv6(address: bigint, bits: number, nextHopId: number): void {
+    const bytes = this.#bytes;
+    bytes.setBigUint64(0, address >> 64n);
+    bytes.setBigUint64(8, address); // its low 64 bits
+    let at = IPV6_ROOT_AT + bytes.getUint8(0);
+    let levelBits = 8;
+    for (; levelBits < bits; levelBits += 8) at = this.#chunkBelow(at) + bytes.getUint8(levelBits >>> 3);
+    this.#fill(at, levelBits - bits, nextHopId);
   }
 
   #fill(at: number, freeBits: number, nextHopId: number): void {
@@ -135,7 +157,7 @@ class TrieBuilder {
     if (needed > MAX_TABLE_WORDS) {
       throw new SelvageError(
         'ERR_ROUTE_LIMIT',
-        `the routes need a table of more than ${MAX_TABLE_BYTES / 1024 / 1024} MiB; use fewer prefixes longer than /24`,
+        `the routes need a table of more than ${MAX_TABLE_BYTES / 1024 / 1024} MiB; use fewer prefixes longer than /24, or /64 of IPv6`,
       );
     }
     const grown = new Int32Array(Math.min(this.words.length * 2, MAX_TABLE_WORDS));
@@ -144,18 +166,20 @@ class TrieBuilder {
   }
 }
 
-/** The endpoints' addresses as an open-addressing set, at most half full. */
+/** One id for each address that endpoints have, as an open-addressing set, at most half full. */
 function buildPeerSet(endpoints: Int32Array): { slots: Int32Array; shift: number } {
-  const wanted = Math.max(2, endpoints.length); // two words per endpoint, so this is twice their number
-  const log2 = 32 - Math.clz32(wanted - 1);
+  const ids = endpoints.length / ENDPOINT_WORDS;
+  const log2 = 32 - Math.clz32(Math.max(2, 2 * ids) - 1);
   const slots = new Int32Array(2 ** log2).fill(EMPTY_SLOT);
   const shift = 32 - log2;
-  for (let at = 0; at < endpoints.length; at += ENDPOINT_WORDS) {
-    const address = endpoints[at]!;
-    if (address === EMPTY_SLOT) continue; // this host, or an id that no route uses now
-    let slot = peerSlot(address, shift);
-    while (slots[slot] !== EMPTY_SLOT && slots[slot] !== address) slot = (slot + 1) & (slots.length - 1);
-    slots[slot] = address;
+  for (let id = LOCAL + 1; id < ids; id++) {
+    const at = id * ENDPOINT_WORDS;
+    if (sameAddress(endpoints, at, UNSPECIFIED, 0)) continue; // an id that no route uses now
+    let slot = peerSlot(endpoints, at, shift);
+    while (slots[slot] !== EMPTY_SLOT && !sameAddress(endpoints, slots[slot]! * ENDPOINT_WORDS, endpoints, at)) {
+      slot = (slot + 1) & (slots.length - 1);
+    }
+    slots[slot] = id;
   }
   return { slots, shift };
 }

@@ -1,9 +1,10 @@
-import { ENDPOINT_WORDS } from './route_table.js';
+import { ADDRESS_WORDS, type IpAddress } from '../ip_address.js';
+import { ENDPOINT_WORDS, foldAddress, sameAddress } from './route_table.js';
 
 /** Where a peer's host receives datagrams. */
 export interface Endpoint {
-  /** Host-order int32 (may be negative). */
-  readonly address: number;
+  /** Of the underlay's family. The words must not be changed. */
+  readonly address: IpAddress;
   /** UDP port, 1..65535. */
   readonly port: number;
 }
@@ -24,6 +25,8 @@ interface Entry {
   readonly id: number;
   readonly endpoint: Endpoint;
   uses: number;
+  /** The next entry with the same key; IPv4 endpoints have keys of their own, so it is undefined. */
+  next: Entry | undefined;
 }
 
 /**
@@ -32,7 +35,8 @@ interface Entry {
  */
 export class NextHopIds {
   readonly #listener: NextHopIdListener;
-  readonly #byEndpoint = new Map<number, Entry>();
+  /** By {@link keyOf}. */
+  readonly #byKey = new Map<number, Entry>();
   /** Index is the id; id 0 and free ids are undefined. */
   readonly #byId: (Entry | undefined)[] = [undefined];
   /** No id below this one is free. */
@@ -45,14 +49,14 @@ export class NextHopIds {
   /** Counts one more use of the endpoint; assigns an id when it is the first. Pairs with {@link release}. */
   borrow(endpoint: Endpoint): number {
     const key = keyOf(endpoint);
-    const known = this.#byEndpoint.get(key);
+    const known = this.#find(key, endpoint);
     if (known !== undefined) {
       known.uses++;
       return known.id;
     }
     const id = this.#takeLowest();
-    const entry: Entry = { id, endpoint, uses: 1 };
-    this.#byEndpoint.set(key, entry);
+    const entry: Entry = { id, endpoint, uses: 1, next: this.#byKey.get(key) };
+    this.#byKey.set(key, entry);
     this.#byId[id] = entry;
     this.#listener.onAssign?.(id, endpoint);
     return id;
@@ -64,7 +68,7 @@ export class NextHopIds {
     if (entry === undefined) return;
     entry.uses--;
     if (entry.uses > 0) return;
-    this.#byEndpoint.delete(keyOf(entry.endpoint));
+    this.#forget(entry);
     this.#byId[id] = undefined;
     this.#lowestFree = Math.min(this.#lowestFree, id);
     this.#listener.onFree?.(id, entry.endpoint);
@@ -80,7 +84,7 @@ export class NextHopIds {
     for (const entry of this.#byId) if (entry !== undefined) yield [entry.id, entry.endpoint];
   }
 
-  /** The columns that {@link buildRouteTable} takes: two words per id up to the highest in use. */
+  /** The columns that {@link buildRouteTable} takes: {@link ENDPOINT_WORDS} per id up to the highest in use. */
   endpointWords(): Int32Array {
     let count = this.#byId.length;
     while (count > FIRST_ID && this.#byId[count - 1] === undefined) count--;
@@ -88,10 +92,29 @@ export class NextHopIds {
     for (let id = FIRST_ID; id < count; id++) {
       const endpoint = this.#byId[id]?.endpoint;
       if (endpoint === undefined) continue;
-      words[id * ENDPOINT_WORDS] = endpoint.address;
-      words[id * ENDPOINT_WORDS + 1] = endpoint.port;
+      words.set(endpoint.address.words, id * ENDPOINT_WORDS);
+      words[id * ENDPOINT_WORDS + ADDRESS_WORDS] = endpoint.port;
     }
     return words;
+  }
+
+  #find(key: number, { address, port }: Endpoint): Entry | undefined {
+    let entry = this.#byKey.get(key);
+    while (entry !== undefined && !isAt(entry.endpoint, address, port)) entry = entry.next;
+    return entry;
+  }
+
+  #forget(gone: Entry): void {
+    const key = keyOf(gone.endpoint);
+    const first = this.#byKey.get(key);
+    if (first === gone) {
+      if (gone.next === undefined) this.#byKey.delete(key);
+      else this.#byKey.set(key, gone.next);
+      return;
+    }
+    for (let entry = first; entry !== undefined; entry = entry.next) {
+      if (entry.next === gone) entry.next = gone.next;
+    }
   }
 
   #takeLowest(): number {
@@ -102,7 +125,15 @@ export class NextHopIds {
   }
 }
 
-/** One number for (address, port); below 2^48, so exact. */
-function keyOf(endpoint: Endpoint): number {
-  return (endpoint.address >>> 0) * PORT_SPAN + endpoint.port;
+/** One number for (address, port), below 2^48, so exact. Two IPv6 endpoints may share it, two IPv4 ones cannot. */
+function keyOf({ address, port }: Endpoint): number {
+  return (foldAddress(address.words, 0) >>> 0) * PORT_SPAN + port;
+}
+
+function isAt(endpoint: Endpoint, address: IpAddress, port: number): boolean {
+  return (
+    endpoint.port === port &&
+    endpoint.address.family === address.family &&
+    sameAddress(endpoint.address.words, 0, address.words, 0)
+  );
 }

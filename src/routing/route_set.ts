@@ -1,14 +1,15 @@
 import { messageOf, SelvageError } from '../errors.js';
-import { isUnicastIpv4, parseIpv4, parseIpv4Prefix, type Ipv4Prefix } from '../ipv4_prefix.js';
+import { formatAddress, type IpAddress, type IpFamily, isUnicastAddress, parseAddress } from '../ip_address.js';
+import { parsePrefix, type Prefix } from '../prefix.js';
 import { buildRouteTable, type TableRoute } from './build_route_table.js';
 import { type Endpoint, type NextHopIdListener, NextHopIds } from './next_hop_ids.js';
 import { LOCAL } from './route_table.js';
 
 /** One route: who carries a prefix. */
 export interface Route {
-  /** IPv4 prefix in canonical spelling, e.g. `10.1.2.0/24`. */
+  /** IPv4 or IPv6 prefix in canonical spelling, e.g. `10.1.2.0/24` or `fd00:10:244:2::/64` (RFC 5952). */
   readonly prefix: string;
-  /** IPv4 address of the peer's host, e.g. `192.168.100.2`. */
+  /** Address of the peer's host, of the underlay's family, e.g. `192.168.100.2` or `2001:db8::2`. */
   readonly nextHop: string;
   /** UDP port of the peer, 1..65535. Default: {@link RouteSetOptions.defaultPort}. */
   readonly port?: number | undefined;
@@ -26,10 +27,12 @@ export interface RouteUpdate {
 export interface RouteSetOptions extends NextHopIdListener {
   /** UDP port of routes that name none, 1..65535; usually the port this host listens on. */
   readonly defaultPort: number;
+  /** Family of the sockets, and so of every next hop. */
+  readonly underlay: IpFamily;
 }
 
 interface Entry {
-  readonly prefix: Ipv4Prefix;
+  readonly prefix: Prefix;
   /** Canonical text of the endpoint's address. */
   readonly nextHop: string;
   readonly endpoint: Endpoint;
@@ -50,10 +53,11 @@ const LAST_GENERATION = 0x7fff_ffff;
  */
 export class RouteSet {
   readonly #defaultPort: number;
+  readonly #underlay: IpFamily;
   readonly #ids: NextHopIds;
   /** By canonical text; in the order of first appearance. */
   #routes = new Map<string, Entry>();
-  #local = new Map<string, Ipv4Prefix>();
+  #local = new Map<string, Prefix>();
   #generation = 0;
   /** Whether the set differs from the last table built. */
   #dirty = true;
@@ -62,6 +66,7 @@ export class RouteSet {
   constructor(options: RouteSetOptions) {
     requirePort(options.defaultPort, () => 'defaultPort');
     this.#defaultPort = options.defaultPort;
+    this.#underlay = options.underlay;
     this.#ids = new NextHopIds(options);
   }
 
@@ -119,7 +124,7 @@ export class RouteSet {
    */
   update({ remove = [], set = [] }: RouteUpdate): void {
     const gone = [...remove];
-    for (const prefix of gone) parse(prefix, nowhere, parseIpv4Prefix);
+    for (const prefix of gone) parse(prefix, nowhere, parsePrefix);
     const entries: [prefix: string, Entry][] = [];
     for (const route of set) {
       requireNotLocal(this.#local, route.prefix, nowhere);
@@ -138,7 +143,7 @@ export class RouteSet {
    * @throws SelvageError ERR_ROUTE_INVALID when the text is not a prefix, as it could never match
    */
   delete(prefix: string): boolean {
-    parse(prefix, nowhere, parseIpv4Prefix);
+    parse(prefix, nowhere, parsePrefix);
     return this.#drop(prefix);
   }
 
@@ -244,18 +249,29 @@ export class RouteSet {
   }
 
   #check(route: Route, where: Where): Entry {
-    const { nextHop } = route;
-    const prefix = parse(route.prefix, () => `${where()}prefix: `, parseIpv4Prefix);
-    const address = parse(nextHop, () => `${where()}nextHop: `, parseIpv4);
-    if (!isUnicastIpv4(address)) {
-      throw new SelvageError(
-        'ERR_ROUTE_INVALID',
-        `${where()}nextHop: ${nextHop} is not the address of one host; give the peer's unicast address`,
-      );
-    }
+    const prefix = parse(route.prefix, () => `${where()}prefix: `, parsePrefix);
+    const address = this.#checkNextHop(route.nextHop, () => `${where()}nextHop: `);
     const port = route.port ?? this.#defaultPort;
     requirePort(port, () => `${where()}port`);
-    return { prefix, nextHop, endpoint: { address, port }, id: -1 };
+    return { prefix, nextHop: formatAddress(address.family, address.words), endpoint: { address, port }, id: -1 };
+  }
+
+  #checkNextHop(nextHop: string, where: Where): IpAddress {
+    const address = parse(nextHop, where, parseAddress);
+    if (address.family !== this.#underlay) {
+      throw new SelvageError(
+        'ERR_ROUTE_INVALID',
+        `${where()}${nextHop} is an IPv${address.family} address, and the underlay is IPv${this.#underlay}; ` +
+          `give the peer's IPv${this.#underlay} address`,
+      );
+    }
+    if (!isUnicastAddress(address)) {
+      throw new SelvageError(
+        'ERR_ROUTE_INVALID',
+        `${where()}${nextHop} is not the address of one host; give the peer's unicast address`,
+      );
+    }
+    return address;
   }
 
   /** New uses are counted before old ones end, so that no endpoint in both loses its id in between. */
@@ -271,12 +287,12 @@ type Where = () => string;
 
 const nowhere: Where = () => '';
 
-function parseLocal(prefixes: Iterable<string>): Map<string, Ipv4Prefix> {
-  const local = new Map<string, Ipv4Prefix>();
+function parseLocal(prefixes: Iterable<string>): Map<string, Prefix> {
+  const local = new Map<string, Prefix>();
   for (const prefix of prefixes)
     local.set(
       prefix,
-      parse(prefix, () => 'own subnet: ', parseIpv4Prefix),
+      parse(prefix, () => 'own subnet: ', parsePrefix),
     );
   return local;
 }
@@ -301,7 +317,7 @@ function requirePort(port: number, where: Where): void {
   );
 }
 
-function requireNotLocal(local: ReadonlyMap<string, Ipv4Prefix>, prefix: string, where: Where): void {
+function requireNotLocal(local: ReadonlyMap<string, Prefix>, prefix: string, where: Where): void {
   if (!local.has(prefix)) return;
   throw new SelvageError(
     'ERR_ROUTE_LOCAL',

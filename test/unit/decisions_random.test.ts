@@ -6,6 +6,7 @@ import t from 'tap';
 
 import { dropReasonName } from '../../src/encap/drop_reason.js';
 import { formatIpv4 } from '../../src/ipv4_prefix.js';
+import { ENDPOINT_WORDS } from '../../src/routing/route_table.js';
 import { finishAnswers } from '../../src/workers/answer.js';
 import { INBOUND, OUTBOUND, droppedFrames } from '../../src/workers/counters.js';
 import type { DirectionCounters } from '../../src/workers/counters.js';
@@ -104,7 +105,7 @@ function loseSome(burst: Burst, count: number, loss: Loss | undefined): boolean 
 function verdictOf(fate: number, lane: LaneContext, direction: number): Verdict {
   if (fate < 0) return dropReasonName(-fate) as Verdict;
   if (direction === INBOUND) return fate === 0 ? 'accept' : `to ${fate}`;
-  return `to ${formatIpv4(lane.table.endpoints[2 * fate]!)}`;
+  return `to ${formatIpv4(lane.table.endpoints[ENDPOINT_WORDS * fate]!)}`;
 }
 
 function assertConserved(direction: DirectionCounters, frames: number): void {

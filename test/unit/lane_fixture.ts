@@ -1,6 +1,7 @@
 /** A lane's decisions without its devices: a table of three subnets, and a burst to put frames into. */
 
 import { TokenBucket } from '../../src/encap/token_bucket.js';
+import { ADDRESS_WORDS, parseAddress } from '../../src/ip_address.js';
 import { parseIpv4, parseIpv4Prefix } from '../../src/ipv4_prefix.js';
 import { buildRouteTable } from '../../src/routing/build_route_table.js';
 import { LOCAL, RouteTable } from '../../src/routing/route_table.js';
@@ -20,7 +21,7 @@ export const PEER_ENDPOINTS = ['0.0.0.0', '192.0.2.2', '192.0.2.3', '192.0.2.4']
 export const STRANGER = '203.0.113.9';
 
 export function sampleTable(): RouteTable {
-  const endpoints = new Int32Array(PEER_ENDPOINTS.flatMap((address, id) => [parseIpv4(address), id && 8285]));
+  const endpoints = new Int32Array(PEER_ENDPOINTS.flatMap((address, id) => [...parseAddress(address).words, id && 8285]));
   const routes = [
     { prefix: parseIpv4Prefix('10.1.1.0/24'), nextHopId: LOCAL },
     { prefix: parseIpv4Prefix('10.1.2.0/24'), nextHopId: 1 },
@@ -73,7 +74,7 @@ export function burstOf(rows: readonly Row[]): Burst {
     burst.length[i] = frame.length;
     burst.segments[i] = segments;
     burst.wireBytes[i] = wireBytes;
-    burst.source[i] = parseIpv4(outerSource);
+    burst.source.set(parseAddress(outerSource).words, i * ADDRESS_WORDS);
     burst.fate[i] = 12345; // what an undecided row would keep
     burst.lost[i] = 99; // stale, as of a burst before
     burst.lostErrno[i] = 99;
