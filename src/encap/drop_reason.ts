@@ -13,29 +13,29 @@ export type Direction = 'outbound' | 'inbound';
  * The sentence over each number is repeated in {@link DROP_REASONS}, and a test holds the two together.
  */
 export const DropReason = {
-  /** No route covers the destination; the sender was told "net unreachable". */
+  /** No route covers the destination; the sender was told "net unreachable" (IPv6: "no route"). */
   noRoute: 1,
   /** The frame is shorter than an IP header, or than its own total length. */
   truncated: 2,
   /** The version field is neither 4 nor 6. */
   badVersion: 3,
-  /** An IPv6 frame: this overlay carries IPv4 only. */
+  /** An IPv6 frame, and the network has no IPv6. */
   ipv6NotCarried: 4,
-  /** The header length is below 20 bytes or beyond the frame, or the total length is below the header length. */
+  /** The header length is below 20 bytes or beyond the frame, the total length is below the header length, or it is an IPv6 jumbogram. */
   badHeaderLength: 5,
   /** The checksum of the IPv4 header is wrong. */
   badChecksum: 6,
   /** The segmentation fields and the frame do not agree. */
   badGso: 7,
-  /** The kernel sent us a frame for our own subnet; the sender was told "host unreachable". */
+  /** The kernel sent us a frame for our own subnet; the sender was told "host unreachable" (IPv6: "address unreachable"). */
   localDestination: 8,
-  /** The source or destination address may not appear between hosts (loopback, 0/8, link-local, class E, or a source that is not unicast). */
+  /** The source or destination address may not appear between hosts (unspecified, loopback, 0/8, link-local, class E, IPv4-mapped, or a source that is not unicast). */
   martian: 9,
   /** The destination is multicast or the limited broadcast, which the overlay does not carry. */
   notUnicast: 10,
-  /** The time to live would reach zero here; the sender was told "time exceeded". */
+  /** The time to live (IPv6: the hop limit) would reach zero here; the sender was told "time exceeded". */
   ttlExceeded: 11,
-  /** The frame is larger than the path takes; the sender was told "fragmentation needed" with the right MTU. */
+  /** The frame is larger than the path takes; the sender was told "fragmentation needed" (IPv6: "packet too big") with the right MTU. */
   tooBig: 12,
   /** The datagram came from an address that is no peer's. */
   unknownPeer: 13,
@@ -55,6 +55,10 @@ export const DropReason = {
   sendFailed: 20,
   /** The kernel did not take the frame from us on the TUN device. */
   tunWriteFailed: 21,
+  /** The underlay marked congestion on a frame whose transport does not know such marks: the loss is the signal (RFC 6040). */
+  ecnNotCapable: 22,
+  /** An IPv4 frame, and the network has no IPv4. */
+  ipv4NotCarried: 23,
 } as const;
 
 export type DropReasonName = keyof typeof DropReason;
@@ -79,37 +83,45 @@ function entry(name: DropReasonName, directions: readonly Direction[], sentence:
 
 /** Every reason in order of its number: `DROP_REASONS[code - 1]`. */
 export const DROP_REASONS: readonly DropReasonEntry[] = [
-  entry('noRoute', OUTBOUND, 'No route covers the destination; the sender was told "net unreachable".'),
+  entry(
+    'noRoute',
+    OUTBOUND,
+    'No route covers the destination; the sender was told "net unreachable" (IPv6: "no route").',
+  ),
   entry('truncated', BOTH, 'The frame is shorter than an IP header, or than its own total length.'),
   entry('badVersion', BOTH, 'The version field is neither 4 nor 6.'),
-  entry('ipv6NotCarried', BOTH, 'An IPv6 frame: this overlay carries IPv4 only.'),
+  entry('ipv6NotCarried', BOTH, 'An IPv6 frame, and the network has no IPv6.'),
   entry(
     'badHeaderLength',
     BOTH,
-    'The header length is below 20 bytes or beyond the frame, or the total length is below the header length.',
+    'The header length is below 20 bytes or beyond the frame, the total length is below the header length, or it is an IPv6 jumbogram.',
   ),
   entry('badChecksum', BOTH, 'The checksum of the IPv4 header is wrong.'),
   entry('badGso', BOTH, 'The segmentation fields and the frame do not agree.'),
   entry(
     'localDestination',
     OUTBOUND,
-    'The kernel sent us a frame for our own subnet; the sender was told "host unreachable".',
+    'The kernel sent us a frame for our own subnet; the sender was told "host unreachable" (IPv6: "address unreachable").',
   ),
   entry(
     'martian',
     BOTH,
-    'The source or destination address may not appear between hosts (loopback, 0/8, link-local, class E, or a source that is not unicast).',
+    'The source or destination address may not appear between hosts (unspecified, loopback, 0/8, link-local, class E, IPv4-mapped, or a source that is not unicast).',
   ),
   entry(
     'notUnicast',
     BOTH,
     'The destination is multicast or the limited broadcast, which the overlay does not carry.',
   ),
-  entry('ttlExceeded', BOTH, 'The time to live would reach zero here; the sender was told "time exceeded".'),
+  entry(
+    'ttlExceeded',
+    BOTH,
+    'The time to live (IPv6: the hop limit) would reach zero here; the sender was told "time exceeded".',
+  ),
   entry(
     'tooBig',
     OUTBOUND,
-    'The frame is larger than the path takes; the sender was told "fragmentation needed" with the right MTU.',
+    'The frame is larger than the path takes; the sender was told "fragmentation needed" (IPv6: "packet too big") with the right MTU.',
   ),
   entry('unknownPeer', INBOUND, "The datagram came from an address that is no peer's."),
   entry(
@@ -132,6 +144,12 @@ export const DROP_REASONS: readonly DropReasonEntry[] = [
   ),
   entry('sendFailed', OUTBOUND, 'The send failed with an errno that has no reason of its own.'),
   entry('tunWriteFailed', INBOUND, 'The kernel did not take the frame from us on the TUN device.'),
+  entry(
+    'ecnNotCapable',
+    INBOUND,
+    'The underlay marked congestion on a frame whose transport does not know such marks: the loss is the signal (RFC 6040).',
+  ),
+  entry('ipv4NotCarried', BOTH, 'An IPv4 frame, and the network has no IPv4.'),
 ];
 
 /** The name of a reason's number; `reason 99` for a number that is none. */

@@ -9,9 +9,10 @@
  * ```
  */
 
-import { i32, put16, put32, put8, u8 } from '../bytes.js';
+import { put16, put32, put8, u8 } from '../bytes.js';
 import { isGroupAddress, isRoutableUnicast } from './address_class.js';
 import { checksumSum, finishChecksum } from './checksum.js';
+import { copyBytes } from './copy_bytes.js';
 import {
   ICMP_HEADER_BYTES,
   ICMP_OFFSET_CHECKSUM,
@@ -55,6 +56,12 @@ const ANSWER_HEADER_BYTES = IPV4_MIN_HEADER_BYTES + ICMP_HEADER_BYTES;
 /** Precedence 6, internetwork control (RFC 1812 section 4.3.2.5). */
 const TOS_INTERNETWORK_CONTROL = 0xc0;
 
+/**
+ * The TOS bits that an error repeats (RFC 1812 section 4.3.2.5), as Linux icmp_send does. The fourth of them has become a
+ * bit of ECN, and stays 0: an answer is no ECN-capable transport's (RFC 3168 section 5).
+ */
+const TOS_REPEATED_BITS = 0x1c;
+
 /** RFC 1812 section 4.2.2.9 asks for a value that reaches everywhere; 64 is the assigned default (RFC 1700). */
 const ANSWER_TTL = 64;
 
@@ -80,7 +87,9 @@ export function mayAnswer(slab: Uint8Array, at: number, length: number): boolean
 /**
  * Writes an ICMP error about a frame, as a whole IPv4 packet with both checksums.
  *
- * Don't-fragment is set with identification 0: an atomic datagram, whose identification means nothing (RFC 6864).
+ * Don't-fragment is set with identification 0: an atomic datagram, whose identification means nothing (RFC 6864). No
+ * extension follows the quotation, so the length attribute of RFC 4884, part of the unused word, is 0 and the quotation may
+ * have any length.
  *
  * @param out memory for the answer: {@link ICMP_ERROR_MAX_BYTES} free bytes from `outAt` on
  * @param slab memory of the offending frame; not changed
@@ -106,20 +115,14 @@ export function writeIcmpError(
   copyBytes(out, outAt + ANSWER_HEADER_BYTES, slab, at, quotedBytes);
   putIcmpHeader(out, icmpAt, ICMP_HEADER_BYTES + quotedBytes, type, code, nextHopMtuOr0);
   const answerBytes = ANSWER_HEADER_BYTES + quotedBytes;
-  putAnswerIpHeader(out, outAt, answerBytes, sourceAddress, ipv4Source(slab, at));
+  const tos = TOS_INTERNETWORK_CONTROL | (u8(slab, at + IPV4_OFFSET_TOS) & TOS_REPEATED_BITS);
+  putAnswerIpHeader(out, outAt, answerBytes, tos, sourceAddress, ipv4Source(slab, at));
   return answerBytes;
 }
 
 function quotableBytes(slab: Uint8Array, at: number, length: number): number {
   const frameBytes = Math.min(length, ipv4TotalBytes(slab, at));
   return Math.min(frameBytes, ICMP_ERROR_MAX_BYTES - ANSWER_HEADER_BYTES);
-}
-
-/** Word by word, because `set` needs a `subarray`, which allocates. */
-function copyBytes(out: Uint8Array, outAt: number, from: Uint8Array, at: number, count: number): void {
-  const words = count & ~3;
-  for (let i = 0; i < words; i += 4) put32(out, outAt + i, i32(from, at + i));
-  for (let i = words; i < count; i++) put8(out, outAt + i, u8(from, at + i));
 }
 
 /** @param icmpBytes header and quotation, which is in place already */
@@ -143,11 +146,12 @@ function putAnswerIpHeader(
   out: Uint8Array,
   at: number,
   totalBytes: number,
+  tos: number,
   source: number,
   destination: number,
 ): void {
   put8(out, at + IPV4_OFFSET_VERSION_IHL, IPV4_PLAIN_FIRST_BYTE);
-  put8(out, at + IPV4_OFFSET_TOS, TOS_INTERNETWORK_CONTROL);
+  put8(out, at + IPV4_OFFSET_TOS, tos);
   put16(out, at + IPV4_OFFSET_TOTAL_BYTES, totalBytes);
   put16(out, at + IPV4_OFFSET_IDENTIFICATION, 0);
   put16(out, at + IPV4_OFFSET_FRAGMENT, IPV4_DF);

@@ -44,6 +44,10 @@ export const ICMP_OFFSET_NEXT_HOP_MTU = fieldOffset(ICMP_LAYOUT, 'nextHopMtu');
 
 export const ICMP_HEADER_BYTES = ICMP_LAYOUT.span;
 
+/** RFC 792, echo. */
+export const ICMP_ECHO_REPLY = 0;
+export const ICMP_ECHO_REQUEST = 8;
+
 /** RFC 792, destination unreachable. */
 export const ICMP_UNREACHABLE = 3;
 /** Codes of {@link ICMP_UNREACHABLE}. */

@@ -127,6 +127,31 @@ t.test('an answer is a whole packet from us to the source', (t) => {
   t.end();
 });
 
+t.test('an answer has precedence 6, repeats the TOS bits, and is not ECN-capable', (t) => {
+  for (let tos = 0; tos < 256; tos++) {
+    const answer = answerTo({ frame: innerFrame({ tos }) });
+    if (decodeIpv4(answer).tos !== (0xc0 | (tos & 0x1c))) t.fail(`TOS ${tos}`);
+    if (answer[29] !== tos) t.fail(`TOS ${tos} is quoted as it was`);
+  }
+  t.pass('all 256');
+  t.end();
+});
+
+t.test('the TTL of an answer is its own, not that of the frame', (t) => {
+  for (const ttl of [0, 1, 2, 255]) t.equal(decodeIpv4(answerTo({ frame: innerFrame({ ttl }) })).ttl, 64);
+  t.end();
+});
+
+t.test('the quotation has the header and 8 bytes behind it at least, if the frame has them', (t) => {
+  const frame = innerFrame({ options: new Uint8Array(40).fill(1), payload: new Uint8Array(1400).fill(3) });
+  t.ok(answerTo({ frame }).length >= 28 + 60 + 8);
+  t.ok(
+    answerTo({ frame, quotable: 120 }).length >= 28 + 60 + 8,
+    'and the head of a superframe suffices for that',
+  );
+  t.end();
+});
+
 t.test('fragmentation needed carries the MTU of the next hop', (t) => {
   const answer = answerTo({ frame: innerFrame(), type: 3, code: 4, mtu: 1472 });
   t.match(decodeIcmp(answer), { type: 3, code: 4, unused: 0, nextHopMtu: 1472 });

@@ -3,9 +3,10 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import t from 'tap';
 
-import { decrementTtl } from '../../src/encap/ttl.js';
+import { decrementHopLimit, decrementTtl } from '../../src/encap/ttl.js';
 import { referenceChecksum } from '../reference/checksum.js';
 import { innerFrame } from './inner_frame.js';
+import { innerIpv6Frame } from './inner_ipv6_frame.js';
 import { TEST_SEED } from './test_seed.js';
 
 /** The header after the step, with its checksum computed from scratch. */
@@ -82,5 +83,17 @@ t.test(`any header, with options, at any alignment (TEST_SEED=${TEST_SEED})`, (t
     { seed: TEST_SEED, numRuns: 500 },
   );
   t.pass('no counterexample');
+  t.end();
+});
+
+t.test('every hop limit 1..255: one less, and nothing else changes', (t) => {
+  let wrong = 0;
+  for (let hopLimit = 1; hopLimit <= 255; hopLimit++) {
+    const slab = Uint8Array.of(9, ...innerIpv6Frame({ hopLimit }), 9);
+    decrementHopLimit(slab, 1);
+    const expected = Uint8Array.of(9, ...innerIpv6Frame({ hopLimit: hopLimit - 1 }), 9);
+    if (Buffer.compare(slab, expected) !== 0) wrong++;
+  }
+  t.equal(wrong, 0);
   t.end();
 });
