@@ -8,6 +8,7 @@
         'native/tun.cc',
         'native/udp.cc',
         'native/notify.cc',
+        'native/peer_filter.cc',
         'native/steering.cc',
         'native/set_up_error.cc',
         'native/segment.cc',

@@ -2,6 +2,7 @@
 // Every function is declared to TypeScript, with units, in src/native.ts.
 #include <node_api.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -13,6 +14,7 @@
 #include "checksum.h"
 #include "lane.h"
 #include "notify.h"
+#include "peer_filter.h"
 #include "set_up_error.h"
 #include "steering.h"
 #include "tun.h"
@@ -367,6 +369,78 @@ int callUdpSend(Lane& lane, int32_t burst, int32_t count) {
   return isBurst(burst) ? lane.udpSend(static_cast<uint32_t>(burst), bounded(count)) : -EINVAL;
 }
 
+// -------------------------------------------------------------------------------------------------- peer filter
+
+/// What an external value of TypeScript points to; empty once closed.
+struct OpenedPeerFilter {
+  std::unique_ptr<PeerFilter> filter;
+};
+
+OpenedPeerFilter* openedPeerFilter(napi_env env, napi_value value) {
+  void* data = nullptr;
+  return napi_get_value_external(env, value, &data) == napi_ok ? static_cast<OpenedPeerFilter*>(data) : nullptr;
+}
+
+napi_value OpenPeerFilter(napi_env env, napi_callback_info info) {
+  const Arguments<2> arguments(env, info);
+  TypedArray fds;
+  if (!typedArray(env, arguments.at(1), napi_int32_array, &fds)) {
+    return throwRangeError(env, "openPeerFilter: fds must be an Int32Array");
+  }
+  const int32_t* first = static_cast<const int32_t*>(fds.data);
+  try {
+    auto opened = std::make_unique<OpenedPeerFilter>();
+    opened->filter = PeerFilter::open(arguments.integer(0) == 6 ? AF_INET6 : AF_INET, {first, first + fds.length});
+    napi_value result = nullptr;
+    const auto finalize = [](napi_env, void* data, void*) { delete static_cast<OpenedPeerFilter*>(data); };
+    if (napi_create_external(env, opened.get(), finalize, nullptr, &result) != napi_ok) return nullptr;
+    opened.release();  // the external value owns it
+    return result;
+  } catch (const SetUpError& error) {
+    return throwSetUpError(env, error);
+  }
+}
+
+/// A call that takes rows of endpoints: handle and rows in, 0 or -errno out.
+template <int (PeerFilter::*Call)(const int32_t*, size_t)>
+napi_value PeerFilterChange(napi_env env, napi_callback_info info) {
+  const Arguments<2> arguments(env, info);
+  OpenedPeerFilter* opened = openedPeerFilter(env, arguments.at(0));
+  if (opened == nullptr || !opened->filter) return hotResult(env, -EBADF);
+  TypedArray rows;
+  if (!typedArray(env, arguments.at(1), napi_int32_array, &rows)) return hotResult(env, -EINVAL);
+  return hotResult(
+      env, (opened->filter.get()->*Call)(static_cast<const int32_t*>(rows.data), rows.length / PeerFilter::ROW_WORDS));
+}
+
+napi_value PeerFilterRefused(napi_env env, napi_callback_info info) {
+  const Arguments<3> arguments(env, info);
+  OpenedPeerFilter* opened = openedPeerFilter(env, arguments.at(0));
+  if (opened == nullptr || !opened->filter) return hotResult(env, -EBADF);
+  TypedArray counts;
+  TypedArray source;
+  Refused refused{};
+  if (!typedArray(env, arguments.at(1), napi_float64_array, &counts) || counts.length < 2 ||
+      !typedArray(env, arguments.at(2), napi_int32_array, &source) || source.length < std::size(refused.lastSource)) {
+    return hotResult(env, -EINVAL);
+  }
+  const int result = opened->filter->refused(&refused);
+  if (result == 0) {
+    static_cast<double*>(counts.data)[0] = static_cast<double>(refused.datagrams);
+    static_cast<double*>(counts.data)[1] = static_cast<double>(refused.drops);
+    std::memcpy(source.data, refused.lastSource, sizeof(refused.lastSource));
+  }
+  return hotResult(env, result);
+}
+
+napi_value ClosePeerFilter(napi_env env, napi_callback_info info) {
+  const Arguments<1> arguments(env, info);
+  OpenedPeerFilter* opened = openedPeerFilter(env, arguments.at(0));
+  if (opened == nullptr || !opened->filter) return hotResult(env, -EBADF);
+  opened->filter.reset();
+  return hotResult(env, 0);
+}
+
 // --------------------------------------------------------------------------------------------- tests and benches
 
 napi_value Checksum(napi_env env, napi_callback_info info) {
@@ -442,6 +516,11 @@ napi_value init(napi_env env, napi_value exports) {
       {"udpSend", LaneCall<callUdpSend>},
       {"udpResume", LaneCall<callUdpResume>},
       {"udpAbandon", LaneCall<callUdpAbandon>},
+      {"openPeerFilter", OpenPeerFilter},
+      {"admitPeers", PeerFilterChange<&PeerFilter::admit>},
+      {"retainPeers", PeerFilterChange<&PeerFilter::retain>},
+      {"peerFilterRefused", PeerFilterRefused},
+      {"closePeerFilter", ClosePeerFilter},
       {"checksum", Checksum},
       {"crossing", Crossing},
   };

@@ -29,6 +29,10 @@ constexpr Remedy REMEDIES[] = {
      "a device of that name exists and is not a TUN device with the same settings: choose another name, or remove it "
      "with 'ip link delete'"},
     {"TUNSETIFF", E2BIG, "the device has no more queues: use fewer lanes"},
+    {"BPF_MAP_CREATE", EPERM,
+     "needs CAP_BPF in the initial user namespace, and before Linux 5.11 16 MiB of locked memory: run as root with "
+     "'ulimit -l unlimited'"},
+    {"BPF_PROG_LOAD", EPERM, "needs CAP_BPF in the initial user namespace: run as root"},
     {"bind", EADDRINUSE,
      "another process has the port: stop it (another selvage or flanneld?), or choose another --port"},
     {"bind", EADDRNOTAVAIL, "no interface of this host has that address: check --iface"},

@@ -50,6 +50,9 @@ export interface OpenedUdp {
 /** A lane attached to native memory. Valid on the thread that attached it only. */
 export type LaneHandle = number;
 
+/** A peer filter in the kernel. Valid on the thread that opened it only. */
+export type PeerFilterHandle = object & { readonly handleOf: 'peer filter' };
+
 /** Which burst of a lane a call works on; native/lane.h has the same numbers. */
 export const BURST = { outbound: 0, inbound: 1, answers: 2 } as const;
 
@@ -153,6 +156,28 @@ export interface NativeAddon {
    * -errno.
    */
   notify(path: string, text: string): number;
+
+  // Peer filter: main thread only.
+
+  /**
+   * Loads the program that refuses strangers' datagrams in the kernel (Linux 5.1, needs CAP_BPF). Set-up call. Everybody passes
+   * until the first {@link admitPeers}.
+   *
+   * @param family 4 or 6: what the sockets' peers are of
+   * @param fds sockets that it is for, at least one; to be closed after {@link closePeerFilter}
+   */
+  openPeerFilter(family: number, fds: Int32Array): PeerFilterHandle;
+  /** Lets peers in: five words a row, as the route table's endpoints. 0; or -errno, and the filter is off for good. */
+  admitPeers(filter: PeerFilterHandle, endpoints: Int32Array): number;
+  /** Refuses whoever is not in these rows. 0, or -errno. */
+  retainPeers(filter: PeerFilterHandle, endpoints: Int32Array): number;
+  /**
+   * Writes what was refused so far: `counts` gets datagrams and what they added to the sockets' drops, `lastSource` four address
+   * words. 0, or -errno.
+   */
+  peerFilterRefused(filter: PeerFilterHandle, counts: Float64Array, lastSource: Int32Array): number;
+  /** Takes the filter off its sockets and gives its descriptors back. 0, or -EBADF when it is closed already. */
+  closePeerFilter(filter: PeerFilterHandle): number;
 
   // For tests and benches.
 
