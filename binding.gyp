@@ -7,10 +7,13 @@
         'native/lane.cc',
         'native/tun.cc',
         'native/udp.cc',
+        'native/udp_sender.cc',
+        'native/path_mtu.cc',
         'native/notify.cc',
         'native/steering.cc',
         'native/set_up_error.cc',
         'native/segment.cc',
+        'native/fragment.cc',
         'native/coalesce.cc',
         'native/checksum.cc'
       ],
