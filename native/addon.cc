@@ -14,6 +14,7 @@
 #include "checksum.h"
 #include "lane.h"
 #include "notify.h"
+#include "path_mtu.h"
 #include "peer_filter.h"
 #include "set_up_error.h"
 #include "steering.h"
@@ -74,6 +75,17 @@ class Arguments {
   napi_env env_;
   napi_value values_[N] = {};
 };
+
+struct TypedArray {
+  void* data = nullptr;
+  size_t length = 0;
+};
+
+bool typedArray(napi_env env, napi_value value, napi_typedarray_type expected, TypedArray* out) {
+  napi_typedarray_type type;
+  return napi_get_typedarray_info(env, value, &type, &out->length, &out->data, nullptr, nullptr) == napi_ok &&
+         type == expected;
+}
 
 napi_value integer(napi_env env, int64_t value) {
   napi_value result = nullptr;
@@ -164,7 +176,7 @@ napi_value OpenTun(napi_env env, napi_callback_info info) {
 napi_value OpenUdp(napi_env env, napi_callback_info info) {
   const Arguments<6> arguments(env, info);
   UdpSocketOptions options;
-  options.address = static_cast<uint32_t>(arguments.integer(0));
+  options.address = arguments.string(0);
   options.port = static_cast<uint16_t>(arguments.integer(1));
   options.reusePort = arguments.boolean(2);
   options.gro = arguments.boolean(3);
@@ -223,6 +235,34 @@ napi_value UdpReceiveOverflow(napi_env env, napi_callback_info info) {
   return integer(env, udpReceiveOverflow(arguments.integer(0)));
 }
 
+napi_value InterfaceMtu(napi_env env, napi_callback_info info) {
+  const Arguments<1> arguments(env, info);
+  return hotResult(env, interfaceMtu(arguments.string(0)));
+}
+
+/// The words of one address, or null.
+const int32_t* addressWords(napi_env env, napi_value value) {
+  TypedArray words;
+  if (!typedArray(env, value, napi_int32_array, &words) || words.length < ADDRESS_WORDS) return nullptr;
+  return static_cast<const int32_t*>(words.data);
+}
+
+napi_value UdpPathMtu(napi_env env, napi_callback_info info) {
+  const Arguments<2> arguments(env, info);
+  const int32_t* words = addressWords(env, arguments.at(1));
+  return hotResult(env, words == nullptr ? -EINVAL : udpPathMtu(arguments.integer(0), words));
+}
+
+napi_value UdpSendProbe(napi_env env, napi_callback_info info) {
+  const Arguments<4> arguments(env, info);
+  const int32_t* words = addressWords(env, arguments.at(1));
+  TypedArray bytes;
+  if (words == nullptr || !typedArray(env, arguments.at(3), napi_uint8_array, &bytes)) return hotResult(env, -EINVAL);
+  const uint16_t port = static_cast<uint16_t>(arguments.integer(2));
+  const uint8_t* start = static_cast<const uint8_t*>(bytes.data);
+  return hotResult(env, udpSendProbe(arguments.integer(0), words, port, start, bytes.length));
+}
+
 napi_value Notify(napi_env env, napi_callback_info info) {
   const Arguments<2> arguments(env, info);
   return hotResult(env, notify(arguments.string(0), arguments.string(1)));
@@ -230,22 +270,14 @@ napi_value Notify(napi_env env, napi_callback_info info) {
 
 // -------------------------------------------------------------------------------------------------------- lanes
 
-struct TypedArray {
-  void* data = nullptr;
-  size_t length = 0;
-};
-
-bool typedArray(napi_env env, napi_value value, napi_typedarray_type expected, TypedArray* out) {
-  napi_typedarray_type type;
-  return napi_get_typedarray_info(env, value, &type, &out->length, &out->data, nullptr, nullptr) == napi_ok &&
-         type == expected;
-}
+constexpr uint32_t BURST_COLUMNS = 11;
 
 /// Reads the columns of a burst, in the order of src/native.ts, and keeps a reference to each.
 bool readBurst(napi_env env, napi_value columns, Burst* burst, std::vector<napi_ref>* references) {
-  int32_t** const words[] = {&burst->offset, &burst->length, &burst->segments, &burst->wireBytes,
-                             &burst->source, &burst->fate,   &burst->lost,     &burst->lostErrno};
-  for (uint32_t i = 0; i <= std::size(words); i++) {
+  int32_t** const words[] = {&burst->offset,     &burst->length, &burst->segments, &burst->wireBytes, &burst->source,
+                             &burst->outerClass, &burst->cut,    &burst->fate,     &burst->lost,      &burst->lostErrno};
+  static_assert(std::size(words) + 1 == BURST_COLUMNS);
+  for (uint32_t i = 0; i < BURST_COLUMNS; i++) {
     napi_value column;
     TypedArray array;
     if (napi_get_element(env, columns, i, &column) != napi_ok) return false;
@@ -255,8 +287,9 @@ bool readBurst(napi_env env, napi_value columns, Burst* burst, std::vector<napi_
       burst->slabBytes = array.length;
     } else {
       *words[i - 1] = static_cast<int32_t*>(array.data);
-      if (i > 1 && array.length != burst->rows) return false;
-      burst->rows = static_cast<uint32_t>(array.length);
+      const size_t wordsPerRow = words[i - 1] == &burst->source ? ADDRESS_WORDS : 1;
+      if (i == 1) burst->rows = static_cast<uint32_t>(array.length);
+      if (array.length != burst->rows * wordsPerRow) return false;
     }
     napi_ref reference;
     napi_create_reference(env, column, 1, &reference);
@@ -335,7 +368,7 @@ napi_value SetEndpoints(napi_env env, napi_callback_info info) {
   if (attached == nullptr || !typedArray(env, arguments.at(1), napi_int32_array, &words)) {
     return hotResult(env, -EINVAL);
   }
-  const Endpoints endpoints = {static_cast<const int32_t*>(words.data), static_cast<uint32_t>(words.length / 2)};
+  const Endpoints endpoints = {static_cast<const int32_t*>(words.data), static_cast<uint32_t>(words.length / ENDPOINT_WORDS)};
   if (!attached->lane->setEndpoints(endpoints)) return hotResult(env, -EBUSY);
   napi_ref reference;
   napi_create_reference(env, arguments.at(1), 1, &reference);
@@ -472,6 +505,7 @@ napi_value layout(napi_env env) {
       {"vnetHeaderBytes", sizeof(VnetHeader)},
       {"reportWords", REPORT_WORDS},
       {"burstCount", BURST_COUNT},
+      {"burstColumns", BURST_COLUMNS},
   };
   napi_value result = object(env);
   for (const auto& entry : values) set(env, result, entry.name, integer(env, entry.value));
@@ -504,6 +538,9 @@ napi_value init(napi_env env, napi_value exports) {
       {"steerUdpSockets", SteerUdpSockets},
       {"steerTunQueues", SteerTunQueues},
       {"udpReceiveOverflow", UdpReceiveOverflow},
+      {"interfaceMtu", InterfaceMtu},
+      {"udpPathMtu", UdpPathMtu},
+      {"udpSendProbe", UdpSendProbe},
       {"notify", Notify},
       {"attachLane", AttachLane},
       {"detachLane", DetachLane},

@@ -6,6 +6,13 @@
 
 namespace selvage {
 
+/// Words of an address in a column or an endpoint (src/ip_address.ts).
+constexpr uint32_t ADDRESS_WORDS = 4;
+
+/// Values of the column `cut` that are no sizes; src/tun/burst.ts has the same numbers.
+constexpr int32_t CUT_NONE = 0;
+constexpr int32_t CUT_OUTER = -1;
+
 struct Burst {
   uint8_t* slab = nullptr;
   size_t slabBytes = 0;
@@ -14,7 +21,9 @@ struct Burst {
   int32_t* length = nullptr;
   int32_t* segments = nullptr;
   int32_t* wireBytes = nullptr;
-  int32_t* source = nullptr;
+  int32_t* source = nullptr;  // ADDRESS_WORDS words a row
+  int32_t* outerClass = nullptr;
+  int32_t* cut = nullptr;
   int32_t* fate = nullptr;
   int32_t* lost = nullptr;
   int32_t* lostErrno = nullptr;

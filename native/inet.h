@@ -22,7 +22,12 @@ constexpr uint32_t IPV4_ADDRESSES = 12;
 constexpr uint32_t IPV4_ADDRESS_BYTES = 8;  // source and destination
 constexpr uint32_t IPV4_MIN_BYTES = 20;
 constexpr uint16_t IPV4_DONT_FRAGMENT = 0x4000;
-constexpr uint16_t IPV4_IS_FRAGMENT = 0x3fff;  // more fragments, or a fragment offset
+constexpr uint16_t IPV4_MORE_FRAGMENTS = 0x2000;
+constexpr uint16_t IPV4_FRAGMENT_OFFSET = 0x1fff;  // in units of 8 bytes
+constexpr uint16_t IPV4_IS_FRAGMENT = IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET;
+constexpr uint8_t IPV4_OPTION_END = 0;
+constexpr uint8_t IPV4_OPTION_NO_OPERATION = 1;
+constexpr uint8_t IPV4_OPTION_COPIED = 0x80;
 
 // IPv6, RFC 8200 section 3
 constexpr uint32_t IPV6_PAYLOAD_LENGTH = 4;

@@ -7,6 +7,7 @@
 #include "burst.h"
 #include "tun.h"
 #include "udp.h"
+#include "udp_sender.h"
 
 namespace selvage {
 
@@ -36,7 +37,9 @@ struct LaneOptions {
 class Lane {
  public:
   explicit Lane(const LaneOptions& options)
-      : options_(options), receiver_(options.bursts[BURST_INBOUND], options.coalesceKinds), sender_(options.gso) {
+      : options_(options),
+        receiver_(options.bursts[BURST_INBOUND], options.coalesceKinds, udpFamily(options.udpFd)),
+        sender_(options.gso, udpFamily(options.udpFd)) {
     options_.report[REPORT_GSO] = options.gso ? 1 : 0;
   }
 

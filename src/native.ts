@@ -89,14 +89,15 @@ export interface NativeAddon {
    */
   openTun(name: string, queues: number, offload: boolean): OpenedTun;
   /**
-   * Binds a UDP socket.
+   * Binds a UDP socket of the address's family only. The kernel never fragments what leaves by it (EMSGSIZE instead), but
+   * for rows with CUT_OUTER; ICMP errors are never reported by it.
    *
-   * @param address IPv4 as int32
+   * @param address IPv4 or IPv6, as text
    * @param port 0..65535, 0 lets the kernel choose
    * @param receiveBufferBytes asked for; past the system's limit where CAP_NET_ADMIN allows it
    */
   openUdp(
-    address: number,
+    address: string,
     port: number,
     reusePort: boolean,
     gro: boolean,
@@ -130,7 +131,10 @@ export interface NativeAddon {
   udpReceiveOverflow(fd: number): number;
   /** Forgets a lane and its references. The descriptors stay open. */
   detachLane(lane: LaneHandle): number;
-  /** Where next hops are: two words per id, [IPv4 address, port]. Referenced until the next call. -EBUSY inside a send. */
+  /**
+   * Where next hops are: five words per id, four of the address (src/ip_address.ts) and the UDP port. Referenced until the
+   * next call. 0, or -EBUSY inside a send.
+   */
   setEndpoints(lane: LaneHandle, endpoints: Int32Array): number;
   /** Sleeps until something is ready or the time is over. A set of {@link READY} bits, or -errno. */
   poll(lane: LaneHandle, timeoutMillis: number): number;
@@ -151,6 +155,23 @@ export interface NativeAddon {
 
   // Control: never throws, main thread only.
 
+  /** MTU of an interface of this network namespace, in bytes, or -errno (ENODEV: there is none). */
+  interfaceMtu(name: string): number;
+  /**
+   * Most bytes of an outer IP packet to an address, as the kernel knows it: of the route, or less after an ICMP error.
+   * Bytes, or -errno.
+   *
+   * @param fd a socket of {@link openUdp}; its family and local address choose the route
+   * @param words the four words of the address
+   */
+  udpPathMtu(fd: number, words: Int32Array): number;
+  /**
+   * Sends one datagram from a lane's socket, whole or not at all, without waiting. Bytes sent, or -errno (EMSGSIZE: larger
+   * than the path MTU the kernel knows).
+   *
+   * @param words the four words of the address
+   */
+  udpSendProbe(fd: number, words: Int32Array, port: number, bytes: Uint8Array): number;
   /**
    * Sends one datagram to a Unix socket: `/path`, or `@name` in the abstract namespace. May wait for up to a second. 0, or
    * -errno.
@@ -195,14 +216,17 @@ export interface NativeAddon {
     readonly vnetHeaderBytes: number;
     readonly reportWords: number;
     readonly burstCount: number;
+    readonly burstColumns: number;
   };
 }
 
 /** The columns of a burst as {@link NativeAddon.attachLane} takes them. */
 export function burstColumns(burst: Burst): BurstColumns {
-  const { slab, offset, length, segments, wireBytes, source, fate, lost, lostErrno } = burst;
-  return [slab, offset, length, segments, wireBytes, source, fate, lost, lostErrno];
+  const { slab, offset, length, segments, wireBytes, source, outerClass, cut, fate, lost, lostErrno } = burst;
+  return [slab, offset, length, segments, wireBytes, source, outerClass, cut, fate, lost, lostErrno];
 }
+
+const BURST_COLUMNS = 11;
 
 function load(): NativeAddon {
   const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -217,8 +241,9 @@ function load(): NativeAddon {
       { cause },
     );
   }
-  const { reportWords, burstCount } = addon.layout;
-  if (reportWords !== REPORT_WORDS || burstCount !== Object.keys(BURST).length) {
+  const { reportWords, burstCount, burstColumns } = addon.layout;
+  const bursts = Object.keys(BURST).length;
+  if (reportWords !== REPORT_WORDS || burstCount !== bursts || burstColumns !== BURST_COLUMNS) {
     throw new SelvageError('ERR_NATIVE_LAYOUT', 'the addon was built from another version: run npm install');
   }
   return addon;

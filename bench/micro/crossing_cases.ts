@@ -1,5 +1,4 @@
 import { burstColumns, native, REPORT_WORDS } from '../../src/native.js';
-import { parseIpv4 } from '../../src/ipv4_prefix.js';
 import { createBurst } from '../../src/tun/create_burst.js';
 import { AnswerBurst } from '../../src/workers/answer_burst.js';
 import type { MicroCase } from './micro_case.js';
@@ -49,8 +48,7 @@ function laneCase(name: string, call: (lane: number) => number): MicroCase {
 
 /** A lane to which nobody sends. A second socket stands in for the TUN queue, so that no privilege is needed. */
 function idleLane(): { lane: number; close: () => void } {
-  const open = (): number =>
-    native.openUdp(parseIpv4('127.0.0.1'), 0, false, true, BUFFER_BYTES, BUFFER_BYTES).fd;
+  const open = (): number => native.openUdp('127.0.0.1', 0, false, true, BUFFER_BYTES, BUFFER_BYTES).fd;
   const fds = [open(), open(), native.openWake()] as const;
   const { inboundRows, inboundSlabBytes } = native.layout;
   const bursts = [

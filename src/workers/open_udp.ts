@@ -1,9 +1,8 @@
-import { parseIpv4 } from '../ipv4_prefix.js';
 import { native } from '../native.js';
 
 /** How to bind the underlay sockets. */
 export interface UdpOptions {
-  /** IPv4 address of the underlay interface, dotted quad. */
+  /** Address of the underlay interface, of either family: the sockets and all peers are of that one. */
   readonly address: string;
   /** 0..65535; 0 lets the kernel choose. */
   readonly port: number;
@@ -37,8 +36,7 @@ export interface UdpSockets {
  * @throws Error with `code` and `syscall`; the message holds the remedy (see src/native.ts)
  */
 export function openUdp(options: UdpOptions): UdpSockets {
-  const { lanes, offload, receiveBufferBytes, sendBufferBytes } = options;
-  const address = parseIpv4(options.address);
+  const { address, lanes, offload, receiveBufferBytes, sendBufferBytes } = options;
   const shared = lanes > 1;
   // A train that the kernel put together may hold several inner flows, but it goes to one socket: with several sockets
   // a flow could then be reordered, so trains are not asked for (docs/adr/0003-lanes.md).
