@@ -8,6 +8,8 @@ import { AnswerBurst } from '../../src/workers/answer_burst.js';
 import { LaneCounters } from '../../src/workers/counters.js';
 import { countInboundWritten, decideInbound } from '../../src/workers/inbound.js';
 import { LaneContext, SourceCheck } from '../../src/workers/lane_context.js';
+import { PathTable } from '../../src/workers/path_table.js';
+import { SuspectNote } from '../../src/workers/suspect_note.js';
 import { countOutboundSent, decideOutbound } from '../../src/workers/outbound.js';
 import { innerFrame } from '../../test/unit/inner_frame.js';
 import { type MicroCase, prepared } from './micro_case.js';
@@ -99,7 +101,13 @@ function makeLane(): LaneContext {
     table: leaseTable(PEERS + 1),
     mtuBytes: MTU_BYTES,
     tunAddress: leaseAddress(0),
+    tunAddressIpv6: undefined,
     sourceCheck: SourceCheck.strict,
+    copyClass: true,
+    echoIdentifier: 1,
+    paths: new PathTable(PathTable.allocate(PEERS + 1)),
+    suspects: new SuspectNote(SuspectNote.allocate()),
+    askPathMtu: () => 0,
     counters: new LaneCounters(new SharedArrayBuffer(LaneCounters.byteLength(PEERS + 1)), PEERS + 1),
     answers: new AnswerBurst(),
     limiter: new TokenBucket(1000, 50),

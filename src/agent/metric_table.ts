@@ -290,7 +290,9 @@ function hasSpoken({ framesOut, framesIn }: PeerCounters): boolean {
 }
 
 function narrowPath({ address, port, pathMtuBytes }: PeerStats): Sample[] {
-  return pathMtuBytes === null ? [] : [{ value: pathMtuBytes, labels: { peer: endpointText(address, port) } }];
+  return pathMtuBytes === null
+    ? []
+    : [{ value: pathMtuBytes, labels: { peer: endpointText(address, port) } }];
 }
 
 function endpointText(address: string, port: number): string {

@@ -1,5 +1,11 @@
 import { messageOf, SelvageError } from '../errors.js';
-import { formatAddress, type IpAddress, type IpFamily, isUnicastAddress, parseAddress } from '../ip_address.js';
+import {
+  formatAddress,
+  type IpAddress,
+  type IpFamily,
+  isUnicastAddress,
+  parseAddress,
+} from '../ip_address.js';
 import { parsePrefix, type Prefix } from '../prefix.js';
 import { buildRouteTable, type TableRoute } from './build_route_table.js';
 import { type Endpoint, type NextHopIdListener, NextHopIds } from './next_hop_ids.js';
@@ -59,6 +65,8 @@ export class RouteSet {
   #routes = new Map<string, Entry>();
   #local = new Map<string, Prefix>();
   #generation = 0;
+  /** See {@link prefixesOf}; made when it is asked for. */
+  #prefixes: Map<number, Prefix[]> | undefined;
   /** Whether the set differs from the last table built. */
   #dirty = true;
 
@@ -207,6 +215,12 @@ export class RouteSet {
     return this.#ids.entries();
   }
 
+  /** The prefixes that go to a next hop, in no order. Cost grows with the number of routes, once for each change of them. */
+  prefixesOf(id: number): readonly Prefix[] {
+    this.#prefixes ??= this.#prefixesById();
+    return this.#prefixes.get(id) ?? [];
+  }
+
   /**
    * Builds the next generation of the shared table. The set keeps no reference to it.
    *
@@ -217,8 +231,19 @@ export class RouteSet {
     const generation = this.#generation === LAST_GENERATION ? 1 : this.#generation + 1;
     const table = buildRouteTable(this.#tableRoutes(), this.#ids.endpointWords(), generation, spare);
     this.#generation = generation;
+    this.#prefixes = undefined;
     this.#dirty = false;
     return table;
+  }
+
+  #prefixesById(): Map<number, Prefix[]> {
+    const byId = new Map<number, Prefix[]>();
+    for (const { prefix, id } of this.#routes.values()) {
+      const known = byId.get(id);
+      if (known === undefined) byId.set(id, [prefix]);
+      else known.push(prefix);
+    }
+    return byId;
   }
 
   *#tableRoutes(): Generator<TableRoute> {
@@ -253,7 +278,12 @@ export class RouteSet {
     const address = this.#checkNextHop(route.nextHop, () => `${where()}nextHop: `);
     const port = route.port ?? this.#defaultPort;
     requirePort(port, () => `${where()}port`);
-    return { prefix, nextHop: formatAddress(address.family, address.words), endpoint: { address, port }, id: -1 };
+    return {
+      prefix,
+      nextHop: formatAddress(address.family, address.words),
+      endpoint: { address, port },
+      id: -1,
+    };
   }
 
   #checkNextHop(nextHop: string, where: Where): IpAddress {

@@ -23,10 +23,10 @@ import {
   ICMPV6_UNREACHABLE,
 } from '../encap/icmpv6_header.js';
 import { ipVersion } from '../encap/ipv4_header.js';
+import { IPV6_MIN_MTU_BYTES } from '../encap/ipv6_header.js';
 import { type Burst, CUT_NONE } from '../tun/burst.js';
 import { OUTBOUND } from './counters.js';
 import type { LaneContext } from './lane_context.js';
-import { IPV6_MIN_MTU_BYTES } from './path_fit.js';
 
 /**
  * Writes an ICMP error about row `i`, unless the rules forbid one or the limit is reached.

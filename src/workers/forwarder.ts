@@ -5,11 +5,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Piscina } from 'piscina';
 
 import { writeEcho } from '../encap/icmp_echo.js';
+import { IPV6_MIN_MTU_BYTES } from '../encap/ipv6_header.js';
 import { configureTunInterface, setTunMtu } from '../host/tun_interface.js';
 import { findUnderlay } from '../host/underlay.js';
 import { messageOf, SelvageError } from '../errors.js';
 import { firstAddressOf, parseAddress } from '../ip_address.js';
 import { native } from '../native.js';
+import { RouteTable } from '../routing/route_table.js';
 import { type Route, RouteSet, type RouteUpdate } from '../routing/route_set.js';
 import { openTun, type TunDevice } from '../tun/open_tun.js';
 import { ControlWords, NOT_RUNNING } from './control_words.js';
@@ -25,7 +27,6 @@ import { collectStats, type ForwarderStats, PeerBaselines } from './forwarder_st
 import { SourceCheck } from './lane_context.js';
 import { LaneSupervisor } from './lane_supervisor.js';
 import { openUdp, type UdpSockets } from './open_udp.js';
-import { IPV6_MIN_MTU_BYTES } from './path_fit.js';
 import { type MonitoredPeer, type PathChange, PathMonitor } from './path_monitor.js';
 import { PathTable } from './path_table.js';
 import { PeerFilter } from './peer_filter.js';
@@ -70,6 +71,8 @@ export interface ForwarderRoutes {
   readonly count: number;
 }
 
+/** From the departure of a peer to its being refused in the kernel; lanes refuse it at once. */
+const RETAIN_MILLIS = 500;
 /** Between looks at words that lanes write. */
 const LOOK_AGAIN_MILLIS = 1;
 /** A thread loads its modules in a fraction of a second, 64 threads on two cores in three. */
@@ -116,8 +119,11 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
   #spareTable: SharedArrayBuffer | undefined;
   /** A blocked native call would keep the process alive after exit(), so the lanes are woken first. */
   readonly #onExit = (): void => this.#signalStop();
-  /** Addresses that are no next hop's any more, once the table without them is published. */
-  #strangers: Int32Array[] = [];
+  /** Endpoints since the last publication, in words as the peer filter takes them. */
+  #newcomers: number[] = [];
+  /** Whether the peer filter may let somebody in who is no peer any more. */
+  #leavers = false;
+  #retaining: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
   #fatal: Error | undefined;
 
@@ -146,12 +152,15 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
     this.#routeSet = new RouteSet({
       defaultPort: options.port === 0 ? resources.udp.port : options.port,
       underlay,
-      onAssign: (id, { address }) => {
+      onAssign: (id, { address, port }) => {
         this.#baselines.rebase(id);
         this.#pathMonitor.forget(id);
-        resources.filter?.add(address.words);
+        if (resources.filter !== undefined) this.#newcomers.push(...address.words, port);
       },
-      onFree: (_, { address }) => this.#strangers.push(address.words),
+      onFree: (id) => {
+        this.#pathMonitor.forget(id);
+        this.#leavers = true;
+      },
     });
     this.#routeSet.setLocal([options.ipv4, options.ipv6].flatMap((inner) => inner?.subnet ?? []));
     this.#newestTable = this.#routeSet.build();
@@ -255,6 +264,7 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
   }
 
   async #close(): Promise<void> {
+    clearTimeout(this.#retaining);
     this.#pathMonitor.close();
     this.#refusals.close();
     await this.#underlayMtu?.close();
@@ -315,9 +325,22 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
     };
   }
 
-  #removeStrangers(): void {
-    for (const words of this.#strangers) this.#resources.filter?.remove(words);
-    this.#strangers = [];
+  /** Before a table is published: the first datagram of a new peer must not be refused. */
+  #admitNewcomers(): void {
+    if (this.#newcomers.length > 0) this.#resources.filter?.admit(Int32Array.from(this.#newcomers));
+    this.#newcomers = [];
+  }
+
+  /** A while after it was published, as lanes may still forward by the one before; changes of that while cost once. */
+  #refuseLeavers(): void {
+    const { filter } = this.#resources;
+    if (!this.#leavers || filter === undefined) return;
+    this.#retaining ??= setTimeout(() => {
+      this.#retaining = undefined;
+      if (!this.#allObserved()) return this.#refuseLeavers();
+      this.#leavers = false;
+      filter.retain(new RouteTable(this.#newestTable).endpoints);
+    }, RETAIN_MILLIS).unref();
   }
 
   *#monitoredPeers(): Generator<MonitoredPeer> {
@@ -333,7 +356,8 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
       const own = prefix.family === 4 ? ipv4 : ipv6;
       if (own === undefined) continue;
       const destination = firstAddressOf(prefix);
-      return writeEcho(parseAddress(own.tunAddress), destination, identifier, round, bytes);
+      const source = parseAddress(own.tunAddress);
+      return writeEcho({ source, destination, identifier, sequence: round, totalBytes: bytes });
     }
     return undefined;
   }
@@ -376,10 +400,11 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
     if (table === undefined) return result;
     this.#spareTable = this.#newestTable;
     this.#newestTable = table;
+    this.#admitNewcomers();
     for (const supervisor of this.#supervisors) supervisor.post(table);
     this.#control.publish(this.#routeSet.generation);
     this.#wakeLanes();
-    this.#removeStrangers();
+    this.#refuseLeavers();
     return result;
   }
 }
@@ -394,12 +419,15 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
 export async function createForwarder(options: ForwarderOptions): Promise<Forwarder> {
   const checked = checkOptions(options);
   const mtu = await overlayMtu(checked);
-  const resources = openResources(checked);
+  const told: { warn: (message: string) => void } = { warn: (message) => warnings.push(message) };
+  const warnings: string[] = [];
+  const resources = openResources(checked, (message) => told.warn(message));
   try {
     const { ipv4, ipv6 } = checked;
     const { mtuBytes } = mtu;
-    const warnings = await configureTunInterface({ name: resources.tun.name, mtuBytes, ipv4, ipv6 });
+    warnings.push(...(await configureTunInterface({ name: resources.tun.name, mtuBytes, ipv4, ipv6 })));
     const forwarder = new Forwarder(checked, mtu, resources);
+    told.warn = (message) => forwarder.emit('warning', message);
     warnings.push(...missingCapabilities(checked, resources));
     process.nextTick(() => {
       for (const warning of warnings) forwarder.emit('warning', warning);
@@ -439,12 +467,12 @@ function tooNarrow(interfaceName: string, mtuBytes: number, least: number): stri
   return `the MTU of ${interfaceName}, ${mtuBytes}, leaves less than ${least}${why}: raise it`;
 }
 
-function openResources(options: CheckedOptions): Resources {
+function openResources(options: CheckedOptions, warn: (message: string) => void): Resources {
   const { lanes, offload, address, port, receiveBufferBytes, sendBufferBytes } = options;
   const udp = openUdp({ address, port, lanes, offload, receiveBufferBytes, sendBufferBytes });
   const wakes: number[] = [];
   let tun: TunDevice | undefined;
-  const filter = isFiltered(options) ? PeerFilter.open(options.underlay, udp.fds) : undefined;
+  const filter = isFiltered(options) ? PeerFilter.open(options.underlay, udp.fds, warn) : undefined;
   try {
     tun = openTun({ name: options.tunName, queues: lanes, offload });
     for (let lane = 0; lane < lanes; lane++) wakes.push(native.openWake());
@@ -452,8 +480,8 @@ function openResources(options: CheckedOptions): Resources {
   } catch (error) {
     for (const wake of wakes) native.closeFd(wake);
     tun?.close();
-    udp.close();
     filter?.close();
+    udp.close();
     throw error;
   }
 }
@@ -477,18 +505,13 @@ function lanePool(lanes: number): Piscina {
 async function releaseResources({ tun, udp, wakes, filter, pool }: Resources): Promise<void> {
   await pool.destroy();
   tun.close();
-  udp.close();
   filter?.close();
+  udp.close();
   for (const wake of wakes) native.closeFd(wake);
 }
 
-function missingCapabilities(options: CheckedOptions, { tun, udp, filter }: Resources): string[] {
+function missingCapabilities(options: CheckedOptions, { tun, udp }: Resources): string[] {
   const warnings = smallBuffers(options, udp);
-  if (filter === undefined && isFiltered(options)) {
-    warnings.push(
-      'the kernel did not take the program that drops datagrams of strangers early (needs CAP_BPF): a flood of them costs more',
-    );
-  }
   if (options.lanes > 1 && !tun.steered) {
     warnings.push(
       'the kernel did not take the queue steering program (needs CAP_BPF): a flow may change lanes once',

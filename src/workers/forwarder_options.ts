@@ -1,10 +1,10 @@
+import { IPV6_MIN_MTU_BYTES } from '../encap/ipv6_header.js';
 import { SelvageError } from '../errors.js';
 import { ADDRESS_WORDS, formatAddress, type IpFamily, parseAddress, putIpv6Words } from '../ip_address.js';
 import { containsIpv4Prefix, formatIpv4, type Ipv4Prefix, parseIpv4Prefix } from '../ipv4_prefix.js';
 import { containsIpv6Prefix, type Ipv6Prefix, parseIpv6Prefix } from '../ipv6_prefix.js';
 import { contains, parsePrefix } from '../prefix.js';
 import { SourceCheck } from './lane_context.js';
-import { IPV6_MIN_MTU_BYTES } from './path_fit.js';
 
 /** flanneld's default port for its udp backend. */
 export const DEFAULT_PORT = 8285;

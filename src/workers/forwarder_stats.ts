@@ -128,9 +128,8 @@ export function collectStats(sources: StatsSources): ForwarderStats {
   const { options, tun, udp, routeSet, filter } = sources;
   const lanes = sources.counters.map((counters, lane) => laneStats(sources, counters, lane));
   const { address } = options;
-  // In this order: a datagram that is refused in between is then not taken for one that found a full buffer.
+  // The kernel counts what the filter refuses among the socket's drops; read before the filter looks at its own.
   const socketDrops = udp.receiveOverflow();
-  const strangersRefused = filter?.refused().datagrams ?? null;
   const { port, gso, gro, receiveBufferBytes, sendBufferBytes } = udp;
   return {
     device: {
@@ -143,9 +142,8 @@ export function collectStats(sources: StatsSources): ForwarderStats {
     socket: { address, port, gso, gro, receiveBufferBytes, sendBufferBytes },
     routes: { count: routeSet.count, generation: routeSet.generation },
     kernel: {
-      // The kernel counts what the filter refuses among the socket's drops.
-      udpReceiveOverflow: Math.max(0, socketDrops - (strangersRefused ?? 0)),
-      strangersRefused,
+      udpReceiveOverflow: filter?.overflow(socketDrops) ?? socketDrops,
+      strangersRefused: filter?.refused().datagrams ?? null,
       tunQueueOverflow: tunQueueOverflow(tun.name),
     },
     ...sumCounters(lanes),

@@ -1,9 +1,7 @@
 import { IPV4_DF, ipVersion, ipv4Fragment } from '../encap/ipv4_header.js';
+import { IPV6_MIN_MTU_BYTES } from '../encap/ipv6_header.js';
 import { CUT_OUTER } from '../tun/burst.js';
 import type { LaneContext } from './lane_context.js';
-
-/** Every link carries an IPv6 packet of this size, whatever it takes (RFC 8200 section 5). */
-export const IPV6_MIN_MTU_BYTES = 1280;
 
 /** In place of a cut: the frame may not be made smaller here, its sender has to. */
 export const TOO_BIG = -2;

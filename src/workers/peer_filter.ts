@@ -75,7 +75,8 @@ export class PeerFilter {
   /** Refuses every address that is not one of these endpoints'. */
   retain(endpoints: Int32Array): void {
     const result = native.retainPeers(this.#handle, endpoints);
-    if (result < 0) this.#warn(`former peers are still let in by the kernel, lanes refuse them: errno ${-result}`);
+    if (result < 0)
+      this.#warn(`former peers are still let in by the kernel, lanes refuse them: errno ${-result}`);
   }
 
   /** What was refused so far. The numbers stay when the filter has taken itself off. */

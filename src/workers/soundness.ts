@@ -1,6 +1,8 @@
-import { classifyAddresses, classifyIpv6Addresses } from '../encap/address_class.js';
-import { classifyIpv4, classifyIpv6 } from '../encap/classify.js';
+import { classifyAddresses } from '../encap/address_class.js';
+import { classifyIpv4 } from '../encap/classify.js';
+import { classifyIpv6 } from '../encap/classify_ipv6.js';
 import { DropReason } from '../encap/drop_reason.js';
+import { classifyIpv6Addresses } from '../encap/ipv6_address_class.js';
 import { ipVersion, ipv4Destination, ipv4Source } from '../encap/ipv4_header.js';
 import type { Burst } from '../tun/burst.js';
 import type { LaneContext } from './lane_context.js';

@@ -63,7 +63,16 @@ export function lane(changes: Partial<LaneStats> = {}, counters = laneCounters()
 }
 
 export function peer(changes: Partial<PeerStats> = {}): PeerStats {
-  return { address: '192.0.2.2', port: 8285, framesOut: 0, bytesOut: 0, framesIn: 0, bytesIn: 0, ...changes };
+  return {
+    address: '192.0.2.2',
+    port: 8285,
+    pathMtuBytes: null,
+    framesOut: 0,
+    bytesOut: 0,
+    framesIn: 0,
+    bytesIn: 0,
+    ...changes,
+  };
 }
 
 export function stats(changes: Partial<ForwarderStats> = {}): ForwarderStats {
@@ -72,6 +81,7 @@ export function stats(changes: Partial<ForwarderStats> = {}): ForwarderStats {
     device: {
       name: 'flannel0',
       address: '10.1.2.0',
+      ipv6Address: null,
       mtuBytes: 1472,
       offloads: { checksum: true, tso4: true, tso6: true, tsoEcn: true, uso: true },
     },
@@ -84,7 +94,7 @@ export function stats(changes: Partial<ForwarderStats> = {}): ForwarderStats {
       sendBufferBytes: 8_388_608,
     },
     routes: { count: 2, generation: 7 },
-    kernel: { udpReceiveOverflow: 0, tunQueueOverflow: 0 },
+    kernel: { udpReceiveOverflow: 0, strangersRefused: 8, tunQueueOverflow: 0 },
     ...sumCounters(lanes),
     lanes,
     peers: [],

@@ -57,8 +57,10 @@ t.test('a panel groups, selects and labels by labels that its metrics have', asy
     const grouped = [...expr.matchAll(/\bby \(([^)]*)\)/g)].flatMap(([, list]) => list!.split(/,\s*/));
     const selected = [...expr.matchAll(/([a-z]+)=~?"/g)].map(([, label]) => label!);
     const shown = [...legendFormat.matchAll(/\{\{(\w+)\}\}/g)].map(([, label]) => label!);
-    for (const label of [...grouped, ...selected, ...shown]) t.ok(known.has(label), `${title}: label ${label}`);
-    if (grouped.length > 0) for (const label of shown) t.ok(grouped.includes(label), `${title}: ${label} is kept`);
+    for (const label of [...grouped, ...selected, ...shown])
+      t.ok(known.has(label), `${title}: label ${label}`);
+    if (grouped.length > 0)
+      for (const label of shown) t.ok(grouped.includes(label), `${title}: ${label} is kept`);
   }
 });
 

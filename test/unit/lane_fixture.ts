@@ -3,6 +3,7 @@
 import { TokenBucket } from '../../src/encap/token_bucket.js';
 import { ADDRESS_WORDS, parseAddress } from '../../src/ip_address.js';
 import { parseIpv4, parseIpv4Prefix } from '../../src/ipv4_prefix.js';
+import { parseIpv6Prefix } from '../../src/ipv6_prefix.js';
 import { buildRouteTable } from '../../src/routing/build_route_table.js';
 import { LOCAL, RouteTable } from '../../src/routing/route_table.js';
 import type { Burst } from '../../src/tun/burst.js';
@@ -11,8 +12,13 @@ import { AnswerBurst } from '../../src/workers/answer_burst.js';
 import { LaneCounters, readCounters } from '../../src/workers/counters.js';
 import type { CountersSnapshot } from '../../src/workers/counters.js';
 import { LaneContext, SourceCheck } from '../../src/workers/lane_context.js';
+import { PathTable } from '../../src/workers/path_table.js';
+import { SuspectNote } from '../../src/workers/suspect_note.js';
 
 export const TUN_ADDRESS = '10.1.1.0';
+export const TUN_ADDRESS_IPV6 = 'fd00:1:0:1::';
+export const TUN_ADDRESS_IPV6_BYTES = Uint8Array.from([0xfd, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+export const ECHO_IDENTIFIER = 0x5e1f;
 export const MTU_BYTES = 1472;
 export const MAX_PEERS = 3;
 
@@ -21,12 +27,17 @@ export const PEER_ENDPOINTS = ['0.0.0.0', '192.0.2.2', '192.0.2.3', '192.0.2.4']
 export const STRANGER = '203.0.113.9';
 
 export function sampleTable(): RouteTable {
-  const endpoints = new Int32Array(PEER_ENDPOINTS.flatMap((address, id) => [...parseAddress(address).words, id && 8285]));
+  const endpoints = new Int32Array(
+    PEER_ENDPOINTS.flatMap((address, id) => [...parseAddress(address).words, id && 8285]),
+  );
   const routes = [
     { prefix: parseIpv4Prefix('10.1.1.0/24'), nextHopId: LOCAL },
     { prefix: parseIpv4Prefix('10.1.2.0/24'), nextHopId: 1 },
     { prefix: parseIpv4Prefix('10.1.3.0/24'), nextHopId: 2 },
     { prefix: parseIpv4Prefix('10.1.4.0/24'), nextHopId: 3 },
+    { prefix: parseIpv6Prefix('fd00:1:0:1::/64'), nextHopId: LOCAL },
+    { prefix: parseIpv6Prefix('fd00:1:0:2::/64'), nextHopId: 1 },
+    { prefix: parseIpv6Prefix('fd00:1:0:3::/64'), nextHopId: 2 },
   ];
   return new RouteTable(buildRouteTable(routes, endpoints, 1));
 }
@@ -36,14 +47,25 @@ export interface LaneFixtureOptions {
   readonly answerRows?: number;
   readonly answersPerSecond?: number;
   readonly answerDepth?: number;
+  /** Families that the network has; default both. */
+  readonly families?: '4' | '6' | '46';
+  readonly copyClass?: boolean;
+  /** What the kernel would say of a path; default that it does not know. */
+  readonly askPathMtu?: (nextHop: number) => number;
 }
 
 export function sampleLane(options: LaneFixtureOptions = {}): LaneContext {
   return new LaneContext({
     table: sampleTable(),
     mtuBytes: MTU_BYTES,
-    tunAddress: parseIpv4(TUN_ADDRESS),
+    tunAddress: (options.families ?? '46').includes('4') ? parseIpv4(TUN_ADDRESS) : undefined,
+    tunAddressIpv6: (options.families ?? '46').includes('6') ? TUN_ADDRESS_IPV6_BYTES : undefined,
     sourceCheck: options.sourceCheck ?? SourceCheck.strict,
+    copyClass: options.copyClass ?? true,
+    echoIdentifier: ECHO_IDENTIFIER,
+    paths: new PathTable(PathTable.allocate(MAX_PEERS)),
+    suspects: new SuspectNote(SuspectNote.allocate()),
+    askPathMtu: options.askPathMtu ?? (() => 0),
     counters: new LaneCounters(new SharedArrayBuffer(LaneCounters.byteLength(MAX_PEERS)), MAX_PEERS),
     answers: new AnswerBurst(options.answerRows),
     limiter: new TokenBucket(options.answersPerSecond ?? 1000, options.answerDepth ?? 1000),
@@ -57,6 +79,8 @@ export interface Row {
   readonly segments?: number;
   /** Default the whole frame. */
   readonly wireBytes?: number;
+  /** Traffic class of the outer header; default 0. */
+  readonly outerClass?: number;
   /** Outer source; default 192.0.2.2, the peer of 10.1.2.0/24. */
   readonly outerSource?: string;
 }
@@ -68,18 +92,22 @@ export function burstOf(rows: readonly Row[]): Burst {
   const burst = createBurst({ rows: Math.max(rows.length, 1), slabBytes: bytes });
   burst.slab.fill(0xa5); // bytes that are no frame's
   let at = gap;
-  rows.forEach(({ frame, segments = 1, wireBytes = frame.length, outerSource = '192.0.2.2' }, i) => {
-    burst.slab.set(frame, at);
-    burst.offset[i] = at;
-    burst.length[i] = frame.length;
-    burst.segments[i] = segments;
-    burst.wireBytes[i] = wireBytes;
-    burst.source.set(parseAddress(outerSource).words, i * ADDRESS_WORDS);
-    burst.fate[i] = 12345; // what an undecided row would keep
-    burst.lost[i] = 99; // stale, as of a burst before
-    burst.lostErrno[i] = 99;
-    at += frame.length + gap;
-  });
+  rows.forEach(
+    ({ frame, segments = 1, wireBytes = frame.length, outerClass = 0, outerSource = '192.0.2.2' }, i) => {
+      burst.slab.set(frame, at);
+      burst.offset[i] = at;
+      burst.length[i] = frame.length;
+      burst.segments[i] = segments;
+      burst.wireBytes[i] = wireBytes;
+      burst.source.set(parseAddress(outerSource).words, i * ADDRESS_WORDS);
+      burst.outerClass[i] = outerClass;
+      burst.cut[i] = 12345;
+      burst.fate[i] = 12345; // what an undecided row would keep
+      burst.lost[i] = 99; // stale, as of a burst before
+      burst.lostErrno[i] = 99;
+      at += frame.length + gap;
+    },
+  );
   return burst;
 }
 

@@ -183,7 +183,7 @@ t.test('ten thousand peers are all there', async (t) => {
 t.test('the state of store, lease, routes and device is told', async (t) => {
   const forwarder = stats({
     routes: { count: 12, generation: 34 },
-    kernel: { udpReceiveOverflow: 56, tunQueueOverflow: 78 },
+    kernel: { udpReceiveOverflow: 56, strangersRefused: 8, tunQueueOverflow: 78 },
   });
   const series = await render(view({ forwarder }));
   const expected: Record<string, number> = {

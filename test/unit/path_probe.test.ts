@@ -68,12 +68,15 @@ t.test('what cannot be sent says nothing of sizes', async (t) => {
 });
 
 for (const limit of [128, 576, 1252, 1471]) {
-  t.test(`where up to ${limit} bytes pass, the limit found is at most 8 bytes less, and passes`, async (t) => {
-    const outcome = await probe(new FakePath((bytes) => bytes <= limit));
-    t.equal(outcome.kind, 'blackHole');
-    if (outcome.kind !== 'blackHole') return;
-    t.ok(outcome.largestBytes <= limit && outcome.largestBytes > limit - 9, `${outcome.largestBytes}`);
-  });
+  t.test(
+    `where up to ${limit} bytes pass, the limit found is at most 8 bytes less, and passes`,
+    async (t) => {
+      const outcome = await probe(new FakePath((bytes) => bytes <= limit));
+      t.equal(outcome.kind, 'blackHole');
+      if (outcome.kind !== 'blackHole') return;
+      t.ok(outcome.largestBytes <= limit && outcome.largestBytes > limit - 9, `${outcome.largestBytes}`);
+    },
+  );
 }
 
 t.test('a cancelled probe ends nothing and sends no more', async (t) => {

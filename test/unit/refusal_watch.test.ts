@@ -10,7 +10,9 @@ import { until } from '../netns/until.js';
 const { spoofedSource, unknownPeer } = DropReason;
 const OUTER = parseAddress('192.0.2.7').words;
 /** Versions and sources of both families where the headers have them. */
-const IPV4_FRAME = Uint8Array.from({ length: 20 }, (_, i) => (i >= 12 && i < 16 ? [10, 9, 8, 7][i - 12]! : 0));
+const IPV4_FRAME = Uint8Array.from({ length: 20 }, (_, i) =>
+  i >= 12 && i < 16 ? [10, 9, 8, 7][i - 12]! : 0,
+);
 const IPV6_FRAME = Uint8Array.from({ length: 40 }, (_, i) => (i === 8 ? 0xfd : i === 23 ? 5 : 0));
 
 function lane(): { counters: LaneCounters; note: SuspectNote } {
@@ -30,34 +32,39 @@ t.test('a note is read back as it was written, in both families', async (t) => {
   t.same([...note.read()!.innerSource], [...parseAddress('fd00::5').words]);
 });
 
-t.test('who is refused is told with all that was refused since the last time, at a bounded rate', async (t) => {
-  const { counters, note } = lane();
-  const told: Refusal[] = [];
-  const watch = new RefusalWatch({
-    underlay: 4,
-    counters: [counters],
-    suspects: [note],
-    filtered: () => undefined,
-    onRefusal: (refusal) => told.push(refusal),
-  });
-  t.teardown(() => watch.close());
-  note.write(spoofedSource, false, OUTER, 0, IPV4_FRAME, 0);
-  counters.addDrop(INBOUND, spoofedSource, 70);
-  await until('it is told', () => told.length === 1);
-  t.same(told, [{ reason: 'spoofedSource', frames: 70, outerSource: '192.0.2.7', innerSource: '10.9.8.7' }]);
+t.test(
+  'who is refused is told with all that was refused since the last time, at a bounded rate',
+  async (t) => {
+    const { counters, note } = lane();
+    const told: Refusal[] = [];
+    const watch = new RefusalWatch({
+      underlay: 4,
+      counters: [counters],
+      suspects: [note],
+      filtered: () => undefined,
+      onRefusal: (refusal) => told.push(refusal),
+    });
+    t.teardown(() => watch.close());
+    note.write(spoofedSource, false, OUTER, 0, IPV4_FRAME, 0);
+    counters.addDrop(INBOUND, spoofedSource, 70);
+    await until('it is told', () => told.length === 1);
+    t.same(told, [
+      { reason: 'spoofedSource', frames: 70, outerSource: '192.0.2.7', innerSource: '10.9.8.7' },
+    ]);
 
-  for (const more of [1, 2]) {
-    counters.addDrop(INBOUND, spoofedSource, more);
-    await until('it is told again', () => told.length === 1 + more);
-  }
-  counters.addDrop(INBOUND, spoofedSource, 4);
-  await new Promise((resolve) => setTimeout(resolve, 2500));
-  t.same(
-    told.map(({ frames }) => frames),
-    [70, 1, 2],
-    'a fourth within seconds is kept back, and counted for later',
-  );
-});
+    for (const more of [1, 2]) {
+      counters.addDrop(INBOUND, spoofedSource, more);
+      await until('it is told again', () => told.length === 1 + more);
+    }
+    counters.addDrop(INBOUND, spoofedSource, 4);
+    await new Promise((resolve) => setTimeout(resolve, 2500));
+    t.same(
+      told.map(({ frames }) => frames),
+      [70, 1, 2],
+      'a fourth within seconds is kept back, and counted for later',
+    );
+  },
+);
 
 t.test('what the kernel refused is told with the last sender', async (t) => {
   const told: Refusal[] = [];

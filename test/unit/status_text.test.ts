@@ -75,7 +75,10 @@ t.test('trouble is told with its reason and since when', (t) => {
   const shown = storeView(
     { connection: AWAY, stale: true, lease: undefined, duplicate: '10.1.7.0/24' },
     {
-      forwarder: stats({ lanes, kernel: { udpReceiveOverflow: 5, tunQueueOverflow: 0 } }),
+      forwarder: stats({
+        lanes,
+        kernel: { udpReceiveOverflow: 5, strangersRefused: 8, tunQueueOverflow: 0 },
+      }),
       firewall: { masquerade: false, forward: true, error: 'nft is not installed' },
       subnetFile: { path: '/run/x', written: false, error: 'EROFS' },
     },
