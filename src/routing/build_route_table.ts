@@ -176,7 +176,10 @@ function buildPeerSet(endpoints: Int32Array): { slots: Int32Array; shift: number
     const at = id * ENDPOINT_WORDS;
     if (sameAddress(endpoints, at, UNSPECIFIED, 0)) continue; // an id that no route uses now
     let slot = peerSlot(endpoints, at, shift);
-    while (slots[slot] !== EMPTY_SLOT && !sameAddress(endpoints, slots[slot]! * ENDPOINT_WORDS, endpoints, at)) {
+    while (
+      slots[slot] !== EMPTY_SLOT &&
+      !sameAddress(endpoints, slots[slot]! * ENDPOINT_WORDS, endpoints, at)
+    ) {
       slot = (slot + 1) & (slots.length - 1);
     }
     slots[slot] = id;

@@ -1,5 +1,11 @@
 import { messageOf, SelvageError } from '../errors.js';
-import { formatAddress, type IpAddress, type IpFamily, isUnicastAddress, parseAddress } from '../ip_address.js';
+import {
+  formatAddress,
+  type IpAddress,
+  type IpFamily,
+  isUnicastAddress,
+  parseAddress,
+} from '../ip_address.js';
 import { parsePrefix, type Prefix } from '../prefix.js';
 import { buildRouteTable, type TableRoute } from './build_route_table.js';
 import { type Endpoint, type NextHopIdListener, NextHopIds } from './next_hop_ids.js';
@@ -253,7 +259,12 @@ export class RouteSet {
     const address = this.#checkNextHop(route.nextHop, () => `${where()}nextHop: `);
     const port = route.port ?? this.#defaultPort;
     requirePort(port, () => `${where()}port`);
-    return { prefix, nextHop: formatAddress(address.family, address.words), endpoint: { address, port }, id: -1 };
+    return {
+      prefix,
+      nextHop: formatAddress(address.family, address.words),
+      endpoint: { address, port },
+      id: -1,
+    };
   }
 
   #checkNextHop(nextHop: string, where: Where): IpAddress {

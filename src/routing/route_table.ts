@@ -90,10 +90,7 @@ export function peerSlot(words: Int32Array, at: number, shift: number): number {
 /** Whether the addresses at two places are equal. */
 export function sameAddress(a: Int32Array, aAt: number, b: Int32Array, bAt: number): boolean {
   return (
-    a[aAt] === b[bAt] &&
-    a[aAt + 1] === b[bAt + 1] &&
-    a[aAt + 2] === b[bAt + 2] &&
-    a[aAt + 3] === b[bAt + 3]
+    a[aAt] === b[bAt] && a[aAt + 1] === b[bAt + 1] && a[aAt + 2] === b[bAt + 2] && a[aAt + 3] === b[bAt + 3]
   );
 }
 

@@ -21,7 +21,9 @@ export const PEER_ENDPOINTS = ['0.0.0.0', '192.0.2.2', '192.0.2.3', '192.0.2.4']
 export const STRANGER = '203.0.113.9';
 
 export function sampleTable(): RouteTable {
-  const endpoints = new Int32Array(PEER_ENDPOINTS.flatMap((address, id) => [...parseAddress(address).words, id && 8285]));
+  const endpoints = new Int32Array(
+    PEER_ENDPOINTS.flatMap((address, id) => [...parseAddress(address).words, id && 8285]),
+  );
   const routes = [
     { prefix: parseIpv4Prefix('10.1.1.0/24'), nextHopId: LOCAL },
     { prefix: parseIpv4Prefix('10.1.2.0/24'), nextHopId: 1 },
