@@ -1,18 +1,23 @@
 /**
- * The router to compare with: keeps prefixes as texts of bits, looks at every one, keeps the longest that matches. Shares no
- * code with src/routing.
+ * The router to compare with: keeps prefixes as texts of bits, looks at every one, keeps the longest that matches. Of one
+ * family. Shares no code with src/routing.
  */
 export class LinearRouter {
+  readonly #addressBits: 32 | 128;
   readonly #routes: { readonly bits: string; readonly nextHopId: number }[] = [];
 
-  /** @param address first address as 0..2^32-1; of equal prefixes the last added wins */
-  add(address: number, length: number, nextHopId: number): void {
-    this.#routes.push({ bits: bitsOf(address).slice(0, length), nextHopId });
+  constructor(addressBits: 32 | 128) {
+    this.#addressBits = addressBits;
+  }
+
+  /** @param address first address, unsigned; of equal prefixes the last added wins */
+  add(address: number | bigint, length: number, nextHopId: number): void {
+    this.#routes.push({ bits: this.#bitsOf(address).slice(0, length), nextHopId });
   }
 
   /** @returns next-hop id, or -1 when no prefix matches */
-  lookup(address: number): number {
-    const bits = bitsOf(address);
+  lookup(address: number | bigint): number {
+    const bits = this.#bitsOf(address);
     let longest = -1;
     let nextHopId = -1;
     for (const route of this.#routes) {
@@ -23,8 +28,8 @@ export class LinearRouter {
     }
     return nextHopId;
   }
-}
 
-function bitsOf(address: number): string {
-  return address.toString(2).padStart(32, '0');
+  #bitsOf(address: number | bigint): string {
+    return address.toString(2).padStart(this.#addressBits, '0');
+  }
 }
