@@ -274,8 +274,9 @@ constexpr uint32_t BURST_COLUMNS = 11;
 
 /// Reads the columns of a burst, in the order of src/native.ts, and keeps a reference to each.
 bool readBurst(napi_env env, napi_value columns, Burst* burst, std::vector<napi_ref>* references) {
-  int32_t** const words[] = {&burst->offset,     &burst->length, &burst->segments, &burst->wireBytes, &burst->source,
-                             &burst->outerClass, &burst->cut,    &burst->fate,     &burst->lost,      &burst->lostErrno};
+  int32_t** const words[] = {&burst->offset, &burst->length,     &burst->segments, &burst->wireBytes,
+                             &burst->source, &burst->outerClass, &burst->cut,      &burst->fate,
+                             &burst->lost,   &burst->lostErrno};
   static_assert(std::size(words) + 1 == BURST_COLUMNS);
   for (uint32_t i = 0; i < BURST_COLUMNS; i++) {
     napi_value column;
@@ -325,7 +326,8 @@ napi_value AttachLane(napi_env env, napi_callback_info info) {
   }
   const Burst& inbound = options.bursts[BURST_INBOUND];
   if (inbound.slabBytes < UdpReceiver::SLAB_BYTES || inbound.rows != UdpReceiver::MAX_DATAGRAMS) {
-    return refuseLane(env, attached, "attachLane: the inbound burst does not have the size of one receive (see layout)");
+    return refuseLane(env, attached,
+                      "attachLane: the inbound burst does not have the size of one receive (see layout)");
   }
   TypedArray report;
   if (!typedArray(env, arguments.at(4), napi_int32_array, &report) || report.length < REPORT_WORDS) {
@@ -368,7 +370,8 @@ napi_value SetEndpoints(napi_env env, napi_callback_info info) {
   if (attached == nullptr || !typedArray(env, arguments.at(1), napi_int32_array, &words)) {
     return hotResult(env, -EINVAL);
   }
-  const Endpoints endpoints = {static_cast<const int32_t*>(words.data), static_cast<uint32_t>(words.length / ENDPOINT_WORDS)};
+  const Endpoints endpoints = {static_cast<const int32_t*>(words.data),
+                               static_cast<uint32_t>(words.length / ENDPOINT_WORDS)};
   if (!attached->lane->setEndpoints(endpoints)) return hotResult(env, -EBUSY);
   napi_ref reference;
   napi_create_reference(env, arguments.at(1), 1, &reference);

@@ -34,7 +34,8 @@ struct Fragment {
 /// @param startBytes how many lie there together
 /// @param frameBytes of the whole frame; more than `most`
 /// @param most bytes of a fragment, its header included
-/// @returns the number of fragments (2 or more); -EMSGSIZE when the frame may not be cut (IPv6, DF) or `most` does not hold
+/// @returns the number of fragments (2 or more); -EMSGSIZE when the frame may not be cut (IPv6, DF) or `most` does not
+/// hold
 ///   its header and 8 bytes; -EINVAL when header and frame do not agree. `plan` is then unspecified.
 int planFragments(const uint8_t* start, uint32_t startBytes, uint32_t frameBytes, uint32_t most, FragmentPlan* plan);
 

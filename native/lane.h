@@ -16,9 +16,9 @@ enum BurstIndex : uint32_t { BURST_OUTBOUND = 0, BURST_INBOUND = 1, BURST_ANSWER
 
 /// Words that native writes for TypeScript to read after a call.
 enum ReportWord : uint32_t {
-  REPORT_LOSS_ROWS = 0,     // rows of the last send of which something was lost
-  REPORT_GSO = 1,           // 1 while UDP segmentation offload is in use
-  REPORT_NOW_MILLIS = 2,    // monotonic clock at the end of the last poll, modulo 2^32
+  REPORT_LOSS_ROWS = 0,   // rows of the last send of which something was lost
+  REPORT_GSO = 1,         // 1 while UDP segmentation offload is in use
+  REPORT_NOW_MILLIS = 2,  // monotonic clock at the end of the last poll, modulo 2^32
   REPORT_WORDS = 3,
 };
 

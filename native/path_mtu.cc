@@ -16,7 +16,8 @@ int interfaceMtu(const std::string& name) {
   ifreq request{};
   if (name.size() >= sizeof(request.ifr_name)) return -ENODEV;
   std::memcpy(request.ifr_name, name.c_str(), name.size());
-  const UniqueFd any(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));  // the question needs a socket, of whatever family
+  const UniqueFd any(
+      ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));  // the question needs a socket, of whatever family
   if (!any.valid() || ::ioctl(any.get(), SIOCGIFMTU, &request) < 0) return -errno;
   return request.ifr_mtu;
 }

@@ -38,7 +38,7 @@ constexpr Remedy REMEDIES[] = {
     {"bind", EADDRNOTAVAIL, "no interface of this host has that address: check --iface"},
     {"bind", EACCES, "ports below 1024 need CAP_NET_BIND_SERVICE: run as root or choose a higher --port"},
     {"inet_pton", EINVAL, "that is neither an IPv4 nor an IPv6 address: check the underlay's address"},
-    {"socket", EAFNOSUPPORT, "this kernel has no such family: IPv6 is disabled (ipv6.disable=1), or use an IPv4 underlay"},
+    {"socket", EAFNOSUPPORT, "the kernel has no IPv6 (booted with ipv6.disable=1?): use an IPv4 underlay"},
     {"socket", EMFILE, "too many open files: raise 'ulimit -n'"},
     {"SO_ATTACH_REUSEPORT_CBPF", ENOMEM, "raise net.core.optmem_max, or use one lane"},
 };

@@ -1,5 +1,5 @@
-// An underlay address as the kernel takes it, and as TypeScript keeps it (src/ip_address.ts): four int32 words in network
-// order of significance, of IPv4 only the first in use. Pure: no system call, no Node.
+// An underlay address as the kernel takes it, and as TypeScript keeps it (src/ip_address.ts): four int32 words in
+// network order of significance, of IPv4 only the first in use. Pure: no system call, no Node.
 #pragma once
 
 #include <arpa/inet.h>
@@ -20,7 +20,9 @@ union SocketAddress {
 };
 
 /// @param family AF_INET or AF_INET6, here and below
-inline socklen_t socketAddressBytes(int family) { return family == AF_INET6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in); }
+inline socklen_t socketAddressBytes(int family) {
+  return family == AF_INET6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in);
+}
 
 /// The unspecified address, port 0.
 inline SocketAddress emptySocketAddress(int family) {

@@ -32,8 +32,8 @@ struct UdpSocket {
   int sendBufferBytes = 0;
 };
 
-/// The kernel never fragments what leaves by this socket: a datagram larger than its path takes is refused with EMSGSIZE.
-/// ICMP errors are not reported by it (no IP_RECVERR): one peer's can fail no call that serves another.
+/// The kernel never fragments what leaves by this socket: a datagram larger than its path takes is refused with
+/// EMSGSIZE. ICMP errors are not reported by it (no IP_RECVERR): one peer's can fail no call that serves another.
 /// @throws SetUpError
 UdpSocket openUdp(const UdpSocketOptions& options);
 
@@ -61,8 +61,8 @@ class UdpReceiver {
   /// @param family of the socket: AF_INET or AF_INET6
   UdpReceiver(const Burst& burst, uint32_t coalesceKinds, int family);
 
-  /// Fills offset, length, segments, wireBytes, source and outerClass with what came, joined into superframes. Datagrams
-  /// are joined only when they came from one address with one outer traffic class.
+  /// Fills offset, length, segments, wireBytes, source and outerClass with what came, joined into superframes.
+  /// Datagrams are joined only when they came from one address with one outer traffic class.
   /// @returns frames (0: nothing there), or -errno. `datagrams()` tells how many datagrams they came in.
   int recvBurst(int fd);
 

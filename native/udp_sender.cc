@@ -339,8 +339,8 @@ void UdpSender::onRefused(int fd, uint32_t message, int errorNumber) {
   const Train& train = trains_[message];
   // EIO: the device cannot complete checksums (Linux net/ipv4/udp.c udp_send_skb). EINVAL and EMSGSIZE: a datagram is
   // larger than the path takes. Alone, those leave that are not: the last of a train is often shorter.
-  const bool offloadRefused = errorNumber == EIO || errorNumber == EINVAL || errorNumber == EMSGSIZE ||
-                              errorNumber == EOPNOTSUPP;
+  const bool offloadRefused =
+      errorNumber == EIO || errorNumber == EINVAL || errorNumber == EMSGSIZE || errorNumber == EOPNOTSUPP;
   if (errorNumber == EIO && train.datagrams > 1) gso_ = false;
   if (train.datagrams > 1 && offloadRefused) {
     sendOneByOne(fd, train);

@@ -21,8 +21,8 @@ struct Endpoints {
   uint32_t count = 0;
 };
 
-/// Sends the frames of a burst: superframes cut into segments, small frames joined into trains, and frames that the row's
-/// `cut` says are too large cut into IPv4 fragments. Each leaves with the row's outer traffic class.
+/// Sends the frames of a burst: superframes cut into segments, small frames joined into trains, and frames that the
+/// row's `cut` says are too large cut into IPv4 fragments. Each leaves with the row's outer traffic class.
 class UdpSender {
  public:
   /// @param family of the socket and of the endpoints: AF_INET or AF_INET6

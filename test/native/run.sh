@@ -1,6 +1,7 @@
 #!/bin/sh
-# Builds and runs the tests of the native files: the pure ones (native/{checksum,segment,coalesce}.cc) wherever they run,
-# those that call the kernel (native/{tun,udp,peer_filter}.cc) on this machine. TAP on standard output.
+# Builds and runs the tests of the native files: the pure ones (native/{checksum,segment,fragment,coalesce}.cc) wherever
+# they run, those that call the kernel (native/{tun,udp,udp_sender,path_mtu,peer_filter,steering}.cc) on this machine. TAP on standard
+# output.
 #
 #   run.sh [--asan]          for this machine, with AddressSanitizer and UndefinedBehaviorSanitizer (the default)
 #   run.sh --arm64           cross-compiled for arm64 and run under qemu, at TEST_SCALE=5 unless it is set
@@ -14,10 +15,10 @@ set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 build=${NATIVE_TEST_BUILD:-$root/build/native-test}
 warnings='-Wall -Wextra -Wsign-compare -Wconversion -Werror'
-pure='checksum segment coalesce'
-kernel='tun udp peer_filter set_up_error'
-pure_tests='checksum segment segment_lies coalesce coalesce_random round_trip'
-targets='segment_fuzz coalesce_fuzz'
+pure='checksum segment fragment coalesce'
+kernel='tun udp udp_sender path_mtu peer_filter steering set_up_error'
+pure_tests='checksum segment segment_lies fragment coalesce coalesce_random round_trip'
+targets='segment_fuzz fragment_fuzz coalesce_fuzz'
 failed=0
 
 usage() {
@@ -81,7 +82,7 @@ run_asan() {
   compiler=${CXX:-g++}
   need "$compiler" g++
   sources="$pure $kernel"
-  tests="$pure_tests sockets peer_filter"
+  tests="$pure_tests sockets underlay peer_filter"
   # A sanitizer's finding ends the program.
   build_tests "$build/asan" "$compiler" -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
     -fno-sanitize-recover=all

@@ -1,60 +1,27 @@
-// tun.cc and udp.cc against real sockets: a socket pair stands for the TUN queue (each read is one frame, as there), and
-// UDP goes over loopback.
+// tun.cc, udp.cc and udp_sender.cc against real sockets: a socket pair stands for the TUN queue (each read is one
+// frame, as there), and UDP goes over loopback.
 #include <arpa/inet.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
-#include <memory>
-#include <vector>
 
 #include "../../native/set_up_error.h"
 #include "../../native/tun.h"
-#include "../../native/udp.h"
-#include "../reference/segment.h"
-#include "burst.h"
-#include "check.h"
+#include "socket_fixture.h"
 
 namespace {
 
+using check::LOOPBACK_TEXT;
+using check::OwnedBurst;
+using check::packet;
+using check::superframe;
+using check::UdpFixture;
 using reference::Bytes;
 using reference::Packet;
 using namespace selvage;
 
 constexpr uint32_t LOOPBACK = 0x7f000001;
-
-/// A burst with memory of its own, each column exactly as long as it says so that AddressSanitizer sees its end.
-struct OwnedBurst {
-  OwnedBurst(uint32_t rows, size_t slabBytes) : slab(new uint8_t[slabBytes]()) {
-    burst.slab = slab.get();
-    burst.slabBytes = slabBytes;
-    burst.rows = rows;
-    int32_t** const fields[] = {&burst.offset, &burst.length, &burst.segments, &burst.wireBytes,
-                                &burst.source, &burst.fate,   &burst.lost,     &burst.lostErrno};
-    for (int32_t** field : fields) {
-      columns.emplace_back(new int32_t[rows]());
-      *field = columns.back().get();
-    }
-  }
-  Bytes frame(uint32_t row) const {
-    const uint8_t* at = burst.slab + burst.offset[row];
-    return Bytes(at, at + burst.length[row]);
-  }
-  /// Puts a frame, with its virtio-net header before it, at an offset.
-  void put(uint32_t row, uint32_t at, const Bytes& bytes, const VnetHeader& vnet, int32_t segments, int32_t fate) {
-    std::memcpy(burst.slab + at - sizeof(vnet), &vnet, sizeof(vnet));
-    std::memcpy(burst.slab + at, bytes.data(), bytes.size());
-    burst.offset[row] = static_cast<int32_t>(at);
-    burst.length[row] = static_cast<int32_t>(bytes.size());
-    burst.segments[row] = segments;
-    burst.fate[row] = fate;
-  }
-  std::unique_ptr<uint8_t[]> slab;
-  std::vector<std::unique_ptr<int32_t[]>> columns;
-  Burst burst;
-};
 
 /// Two ends of a TUN queue.
 struct TunPair {
@@ -70,52 +37,6 @@ struct TunPair {
     CHECK(::write(fds[1], whole.data(), whole.size()) == static_cast<ssize_t>(whole.size()));
   }
   int fds[2];
-};
-
-Packet packet(size_t payloadBytes, uint16_t port = 1000, bool tcp = false) {
-  Packet result;
-  result.tcp = tcp;
-  result.source = {10, 1, 1, 2};
-  result.destination = {10, 1, 2, 2};
-  result.sourcePort = port;
-  result.destinationPort = 9;
-  for (size_t i = 0; i < payloadBytes; i++) result.payload.push_back(static_cast<uint8_t>(i * 7));
-  return result;
-}
-
-/// What the kernel hands over for a superframe: a partial checksum, which is the pseudo-header sum not complemented.
-VnetHeader superframe(const Packet& whole, uint16_t gsoBytes) {
-  VnetHeader vnet = check::superframeVnet(whole);
-  vnet.gsoBytes = gsoBytes;
-  return vnet;
-}
-
-/// A sender, and a socket at the endpoint of next hop 1.
-struct UdpFixture {
-  UdpFixture() {
-    UdpSocketOptions options;
-    options.address = LOOPBACK;
-    options.receiveBufferBytes = options.sendBufferBytes = 4 << 20;
-    options.gro = false;
-    near = openUdp(options);
-    far = openUdp(options);
-    words[2] = static_cast<int32_t>(LOOPBACK);
-    words[3] = far.port;
-  }
-  Endpoints endpoints() const { return {words, 2}; }
-  std::vector<Bytes> received() const {
-    std::vector<Bytes> all;
-    Bytes one(65536);
-    pollfd entry = {far.fd.get(), POLLIN, 0};
-    while (::poll(&entry, 1, 50) > 0) {
-      const ssize_t got = ::recv(far.fd.get(), one.data(), one.size(), 0);
-      if (got >= 0) all.emplace_back(one.begin(), one.begin() + got);
-    }
-    return all;
-  }
-  UdpSocket near;
-  UdpSocket far;
-  int32_t words[4] = {};
 };
 
 void tunRules() {
@@ -163,7 +84,7 @@ void tunRules() {
     OwnedBurst burst(8, 4 * 65536);
     const Packet whole = packet(500, 1, true);
     Bytes partial = build(whole);
-    reference::set16(partial, 2, 0);      // the kernel need not have written the length
+    reference::set16(partial, 2, 0);       // the kernel need not have written the length
     reference::set16(partial, 36, 12345);  // nor a checksum that is right
     tun.kernelGives(superframe(whole, 1000), partial);
     CHECK(tunRecvBurst(tun.fds[0], burst.burst, 8) == 1);
@@ -219,7 +140,7 @@ void sendRules() {
       expected.push_back(build(one));
       burst.put(row, 64 + row * 256, expected.back(), {}, 1, 1);
     }
-    UdpSender sender(true);
+    UdpSender sender(true, AF_INET);
     CHECK(sender.send(udp.near.fd.get(), burst.burst, 4, udp.endpoints()) == 0);
     CHECK(sender.systemCalls() == 1 && sender.rowsWithLoss() == 0);
     CHECK(udp.received() == expected);
@@ -234,7 +155,7 @@ void sendRules() {
       burst.put(row, 64 + row * 256, bytes, {}, 1, refused ? -3 : 1);
       if (!refused) expected.push_back(bytes);
     }
-    UdpSender sender(true);
+    UdpSender sender(true, AF_INET);
     CHECK(sender.send(udp.near.fd.get(), burst.burst, 40, udp.endpoints()) == 0);
     CHECK(udp.received() == expected);
   });
@@ -249,7 +170,7 @@ void sendRules() {
       burst.put(1, 65536, build(datagrams), superframe(datagrams, 100), 50, 1);
       std::vector<Bytes> expected = reference::segment(tcp, 1432);
       for (const Bytes& one : reference::segment(datagrams, 100)) expected.push_back(one);
-      UdpSender sender(gso);
+      UdpSender sender(gso, AF_INET);
       CHECK(sender.send(udp.near.fd.get(), burst.burst, 2, udp.endpoints()) == 0);
       CHECK(sender.rowsWithLoss() == 0);
       CHECK(udp.received() == expected);
@@ -260,7 +181,7 @@ void sendRules() {
     OwnedBurst burst(1, 2 * 65536);
     const Packet tiny = packet(3000, 1, true);
     burst.put(0, 64, build(tiny), superframe(tiny, 1), 3000, 1);
-    UdpSender sender(true);
+    UdpSender sender(true, AF_INET);
     CHECK(sender.send(udp.near.fd.get(), burst.burst, 1, udp.endpoints()) == 0);
     CHECK(udp.received() == reference::segment(tiny, 1));
   });
@@ -269,12 +190,12 @@ void sendRules() {
     OwnedBurst burst(8, 4096);
     const Bytes good = build(packet(64));
     for (uint32_t row = 0; row < 7; row++) burst.put(row, 64 + row * 256, good, {}, 1, 1);
-    burst.burst.offset[1] = 4090;         // ends outside
-    burst.burst.offset[2] = 3;            // no room for the virtio-net header
+    burst.burst.offset[1] = 4090;  // ends outside
+    burst.burst.offset[2] = 3;     // no room for the virtio-net header
     burst.burst.length[3] = -1;
-    burst.burst.fate[4] = 2;              // ids are 0 and 1
+    burst.burst.fate[4] = 2;  // ids are 0 and 1
     burst.burst.segments[5] = 0;
-    UdpSender sender(true);
+    UdpSender sender(true, AF_INET);
     CHECK(sender.send(udp.near.fd.get(), burst.burst, 7, udp.endpoints()) == 0);
     CHECK(sender.rowsWithLoss() == 5);
     for (const uint32_t row : {1u, 2u, 3u, 4u, 5u}) CHECK(burst.burst.lost[row] == 1);
@@ -286,7 +207,7 @@ void sendRules() {
     const Packet tcp = packet(3000, 1, true);
     burst.put(0, 64, build(tcp), superframe(tcp, 1000), 3, 1);
     burst.burst.slab[64] = 0x4f;
-    UdpSender sender(true);
+    UdpSender sender(true, AF_INET);
     CHECK(sender.send(udp.near.fd.get(), burst.burst, 1, udp.endpoints()) == 0);
     CHECK(burst.burst.lost[0] == 3 && burst.burst.lostErrno[0] == EINVAL);
     CHECK(udp.received().empty());
@@ -297,7 +218,7 @@ void receiveRules() {
   check::rule("datagrams come joined, with their source, an empty one as a frame of no bytes", [] {
     UdpFixture udp;
     OwnedBurst burst(UdpReceiver::MAX_DATAGRAMS, UdpReceiver::SLAB_BYTES);
-    auto receiver = std::make_unique<UdpReceiver>(burst.burst, COALESCE_TCP4 | COALESCE_UDP4);
+    auto receiver = std::make_unique<UdpReceiver>(burst.burst, COALESCE_TCP4 | COALESCE_UDP4, AF_INET);
     sockaddr_in to{};
     to.sin_family = AF_INET;
     to.sin_addr.s_addr = htonl(LOOPBACK);
@@ -320,7 +241,7 @@ void setUpRules() {
   check::rule("a busy port and a foreign address are refused with a remedy", [] {
     UdpFixture udp;
     UdpSocketOptions options;
-    options.address = LOOPBACK;
+    options.address = LOOPBACK_TEXT;
     options.port = udp.near.port;
     int errorNumber = 0;
     try {
@@ -330,7 +251,7 @@ void setUpRules() {
       CHECK(std::strlen(remedyFor(error)) > 0);
     }
     CHECK(errorNumber == EADDRINUSE);
-    options.address = 0xc0000201;  // 192.0.2.1, RFC 5737
+    options.address = "192.0.2.1";  // RFC 5737
     try {
       openUdp(options);
     } catch (const SetUpError& error) {
