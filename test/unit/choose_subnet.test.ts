@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import t from 'tap';
 
 import { type Choice, chooseSubnet, type SubnetQuestion } from '../../src/lease/network/choose_subnet.js';
+import type { LeaseHost } from '../../src/lease/lease_host.js';
 import { findFreeSubnets, rangeOf } from '../../src/lease/network/free_subnet.js';
 import type { Lease, LeaseSubnets } from '../../src/lease/lease.js';
 import { formatLeaseKey } from '../../src/lease/lease_key.js';
@@ -32,7 +33,8 @@ function lease(ipv4: string, publicIp = THEIRS, more: { ipv6?: string; reserved?
 }
 
 function choose(config: NetworkConfig, leases: readonly Lease[], more: Partial<SubnetQuestion> = {}): Choice {
-  return chooseSubnet({ config, leases, publicIp: OURS, random: () => 0, ...more });
+  const host: LeaseHost = { underlay: 4, address: OURS, value: { publicIp: OURS, backendType: '' } };
+  return chooseSubnet({ config, leases, host, random: () => 0, ...more });
 }
 
 t.test('the lease with our public IP is used again', (t) => {
@@ -233,7 +235,7 @@ t.test(`free subnets are those of a slow search, whatever the lengths (TEST_SEED
         const lengthField = family === 4 ? 'SubnetLen' : 'IPv6SubnetLen';
         const dual = family === 4 ? '' : '"EnableIPv6":true,"Network":"10.0.0.0/8",';
         const parsed = parseNetworkConfig(`{${dual}${config},"${lengthField}":${bits}}`);
-        const pool = family === 4 ? parsed.ipv4 : parsed.ipv6!.pool;
+        const { pool } = family === 4 ? parsed.ipv4! : parsed.ipv6!;
         const ranges = prefixes.map((taken) =>
           rangeOf(family, `${formatAddress(family, taken.address)}/${taken.bits}`),
         );

@@ -23,7 +23,7 @@ t.test('the first snapshot has network, own subnet, port and the others', async 
     port: 8285,
     peers: [{ subnet: '10.1.3.0/24', publicIp: '192.0.2.3' }],
   });
-  const entry = space.get(keyOf(first.subnet))!;
+  const entry = space.get(keyOf(first.subnet!))!;
   t.equal(
     entry.value,
     '{"PublicIP":"192.0.2.1","PublicIPv6":null}',
@@ -43,7 +43,7 @@ t.test('a network with IPv6 has both families in key and snapshot', async (t) =>
   const host = makeHost(t, space, { publicIp: '192.0.2.1', publicIpv6: '2001:DB8:0::1' });
   const first = await host.open();
   t.equal(first.ipv6Network, 'fd00:1::/48');
-  const key = `${keyOf(first.subnet)}&${first.ipv6Subnet!.replace('/', '-')}`;
+  const key = `${keyOf(first.subnet!)}&${first.ipv6Subnet!.replace('/', '-')}`;
   t.equal(space.get(key)?.value, '{"PublicIP":"192.0.2.1","PublicIPv6":"2001:db8::1"}');
 });
 
@@ -64,7 +64,7 @@ t.test('twenty hosts that start at once on sixteen subnets: no two alike, the re
   const holders = hosts.filter((host) => host.snapshot !== undefined);
   for (const host of holders) {
     await until('every host to route to the fifteen others', () => host.peers.size === 15);
-    t.notOk(host.peers.has(host.snapshot!.subnet));
+    t.notOk(host.peers.has(host.snapshot!.subnet!));
   }
 });
 
@@ -80,7 +80,7 @@ t.test('a lost race is run again, as often as it takes', async (t) => {
   };
   const first = await host.open();
   t.equal(thief, 12, 'every attempt before was lost');
-  t.match(space.get(keyOf(first.subnet)), { value: valueOf('192.0.2.1') });
+  t.match(space.get(keyOf(first.subnet!)), { value: valueOf('192.0.2.1') });
 });
 
 t.test(
@@ -271,11 +271,11 @@ t.test('close keeps the lease and takes back the presence; later changes are not
   t.match(JSON.parse(space.get('selvage/hosts/192.0.2.1')!.value), { host: 'a', name: 'alpha' });
   await host.source.close();
   await host.source.close();
-  t.ok(space.get(keyOf(subnet)));
+  t.ok(space.get(keyOf(subnet!)));
   t.equal(space.get('selvage/hosts/192.0.2.1'), undefined);
   const heard = host.order.length;
   putLease(space, '10.1.14.0/24', '192.0.2.9');
-  space.remove(keyOf(subnet));
+  space.remove(keyOf(subnet!));
   await sleep(300);
   t.equal(host.order.length, heard);
 });
@@ -293,7 +293,7 @@ t.test('close leaves no timer behind, whatever the source was at', async (t) => 
   await away.open();
   const waiting = t.rejects(waits.open(), { code: 'ERR_CLOSED' });
   away.store.disconnect();
-  space.remove(keyOf(subnet));
+  space.remove(keyOf(subnet!));
   await waits.heard('waiting');
   await away.heard('connection', 2);
   t.ok(timers() > before);

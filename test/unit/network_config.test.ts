@@ -6,10 +6,15 @@ import { formatSubnet, type SubnetPool } from '../../src/lease/network/subnet_po
 import { formatIpv4Prefix } from '../../src/ipv4_prefix.js';
 
 /** A config in texts: `network first..last`, the same for IPv6. */
-function shown(text: string): { ipv4: string; ipv6: string | undefined; port: number; nftables: boolean } {
+function shown(text: string): {
+  ipv4: string | undefined;
+  ipv6: string | undefined;
+  port: number;
+  nftables: boolean;
+} {
   const config: NetworkConfig = parseNetworkConfig(text);
   return {
-    ipv4: `${formatIpv4Prefix(config.network)} ${span(config.ipv4)}`,
+    ipv4: config.ipv4 && `${formatIpv4Prefix(config.ipv4.network)} ${span(config.ipv4.pool)}`,
     ipv6: config.ipv6 && `${formatIpv6Prefix(config.ipv6.network)} ${span(config.ipv6.pool)}`,
     port: config.port,
     nftables: config.enableNftables,
