@@ -165,6 +165,21 @@ t.test('the IPv6 subnet is chosen by itself', (t) => {
   t.end();
 });
 
+t.test('a network of IPv6 alone gives IPv6 alone, and takes nothing else back', (t) => {
+  const config = parseNetworkConfig('{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00::/62"}');
+  const only = { ipv6: 'fd00:0:0:2::/64' };
+  const dual = { ipv4: '10.1.1.0/24', ...only };
+  const taken = [lease('10.1.1.0/24', THEIRS, { ipv6: 'fd00:0:0:1::/64' })];
+  t.strictSame(choose(config, taken), { kind: 'create', how: 'new', subnets: only });
+  t.match(choose(config, [], { previous: only }), { how: 'previous', subnets: only });
+  t.match(choose(config, [], { previous: dual }), { how: 'new' });
+  const ours = { ...lease('', OURS), subnets: only, key: formatLeaseKey(only) };
+  t.match(choose(config, [ours]), { kind: 'reuse', lease: ours });
+  t.match(choose(config, [lease('10.1.1.0/24', OURS, only)]), { kind: 'create', discard: { subnets: dual } });
+  t.match(choose(DUAL, [ours]), { kind: 'create', discard: { subnets: only } }, 'nor the other way round');
+  t.end();
+});
+
 t.test('when nothing is free the message has the numbers and the remedies', (t) => {
   const all = Array.from({ length: 16 }, (_, index) =>
     lease(`10.1.${index}.0/24`, THEIRS, { reserved: index % 5 === 1 }),

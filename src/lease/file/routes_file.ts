@@ -108,8 +108,8 @@ export function parseRoutesFile(text: string, underlay: IpFamily | 'auto' = 'aut
   // A set, because one value can break several rules of its field (-0.5 as a port) and is described once.
   const problems = [
     ...new Set([
-      ...findMissing(value),
       ...ofFields,
+      ...findMissing(value),
       ...findSubnetProblems(value, 4),
       ...findSubnetProblems(value, 6),
       ...findOtherFamily(value, underlay),
