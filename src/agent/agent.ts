@@ -17,7 +17,7 @@ import { createForwarder, type Forwarder } from '../workers/forwarder.js';
 import type { ForwarderStats } from '../workers/forwarder_stats.js';
 import { type AgentOptions, DEFAULT_STATE_DIRECTORY, portOf, routesSnapshotName } from './agent_options.js';
 import { type AgentStatus, statusOf } from './agent_status.js';
-import type { AgentView, SourceView } from './agent_view.js';
+import type { AgentView, SourceView, UnderlayView } from './agent_view.js';
 import { ControlServer } from './control_server.js';
 import { HostSetup } from './host_setup.js';
 import { collapseChanges, compactChanges, routeOfPeer, samePlace } from './route_changes.js';
@@ -98,8 +98,10 @@ export class Agent extends EventEmitter<AgentEvents> {
   }
 
   /** Address that peers send to. */
-  get publicIp(): string {
-    return publicIpOf(this.#options, this.#underlay);
+  get publicIp(): string | undefined {
+    const { publicIp, publicIpv6 } = publicIpsOf(this.#options, this.#underlay);
+    const underlay = this.#snapshot?.underlay ?? (publicIp === undefined ? 6 : 4);
+    return underlay === 4 ? publicIp : publicIpv6;
   }
 
   /** Counters of the forwarder; undefined while there is none. */
@@ -221,14 +223,25 @@ export class Agent extends EventEmitter<AgentEvents> {
     const forwarder = await createForwarder({
       ...options,
       ...(port === undefined ? {} : { port }),
-      network: snapshot.network,
-      subnet: snapshot.subnet,
-      address: this.#underlay.address,
+      network: snapshot.network!,
+      subnet: snapshot.subnet!,
+      address: this.#addressOf(snapshot),
     });
     forwarder.on('warning', (message) => this.#tell('warning', message));
     forwarder.on('laneDown', (lane, error, millis) => this.#tell('laneDown', lane, error, millis));
     forwarder.on('fatal', (error) => this.#fail(error));
     return forwarder;
+  }
+
+  /** What the sockets are bound to. */
+  #addressOf({ underlay: family }: RouteSnapshot): string {
+    const { address, ipv6Address, interface: name } = this.#underlay;
+    const bound = family === 4 ? address : ipv6Address;
+    if (bound !== undefined) return bound;
+    throw new SelvageError(
+      'ERR_UNDERLAY_NOT_FOUND',
+      `the underlay is IPv${family}, and interface ${name} has no IPv${family} address: name another with --iface`,
+    );
   }
 
   #onChanges(changes: readonly RouteChange[]): void {
@@ -307,7 +320,7 @@ export class Agent extends EventEmitter<AgentEvents> {
       source: this.#sourceView(),
       snapshot: this.#snapshot,
       publicIp: this.publicIp,
-      underlay: this.#underlay,
+      underlay: this.#underlayView(),
       forwarder: this.#moving ? undefined : this.#forwarder?.stats(),
       fatal: this.#fatal === undefined ? undefined : messageOf(this.#fatal),
       subnetFile: this.#host.subnetFile,
@@ -315,6 +328,12 @@ export class Agent extends EventEmitter<AgentEvents> {
       blackholeRoute: blackholeRoute ? { error: this.#host.blackholeError } : undefined,
       routes: () => this.#forwarder?.routes.list() ?? [],
     };
+  }
+
+  #underlayView(): UnderlayView {
+    const { interface: name, address, ipv6Address, mtuBytes } = this.#underlay;
+    const family = this.#snapshot?.underlay ?? (address === undefined ? 6 : 4);
+    return { interface: name, address: (family === 4 ? address : ipv6Address) ?? '', mtuBytes };
   }
 
   #sourceView(): SourceView {
@@ -333,8 +352,15 @@ function networkNameOf({ source }: AgentOptions): string {
   return source.kind === 'file' ? source.path : source.networkName;
 }
 
-function publicIpOf({ publicIp }: AgentOptions, { address }: Underlay): string {
-  return publicIp ?? address;
+function publicIpsOf(
+  { publicIp, publicIpv6 }: AgentOptions,
+  { address, ipv6Address }: Underlay,
+): { publicIp?: string; publicIpv6?: string } {
+  const [ipv4, ipv6] = [publicIp ?? address, publicIpv6 ?? ipv6Address];
+  return {
+    ...(ipv4 === undefined ? {} : { publicIp: ipv4 }),
+    ...(ipv6 === undefined ? {} : { publicIpv6: ipv6 }),
+  };
 }
 
 function closedError(): SelvageError {
@@ -364,19 +390,21 @@ async function openSource(
   underlay: Underlay,
   warnings: string[],
 ): Promise<AgentSource> {
-  const { source, stateDirectory = DEFAULT_STATE_DIRECTORY, publicIpv6 } = options;
-  if (source.kind === 'file') return { kind: 'file', source: new FileSource(source.path) };
+  const { source, stateDirectory = DEFAULT_STATE_DIRECTORY } = options;
+  if (source.kind === 'file') {
+    return { kind: 'file', source: new FileSource(source.path, options.underlay?.family) };
+  }
   const host = await readHostIdentity(stateDirectory);
   if (host.warning !== undefined) warnings.push(host.warning);
   const previous = await previousSubnets(options.subnetFile, warnings);
   const { renewMarginSeconds, exitOnLeaseLoss } = source;
   const leases = new LeaseSource({
     store: source.store,
-    publicIp: publicIpOf(options, underlay),
+    ...publicIpsOf(options, underlay),
+    underlay: options.underlay?.family ?? 'auto',
     host: { id: host.id, name: host.name },
     networkKey: source.networkName,
     snapshotFile: join(stateDirectory, routesSnapshotName(source.networkName)),
-    ...(publicIpv6 === undefined ? {} : { publicIpv6 }),
     ...(previous === undefined ? {} : { previous }),
     ...(renewMarginSeconds === undefined ? {} : { renewMarginSeconds }),
     ...(exitOnLeaseLoss === undefined ? {} : { exitOnLeaseLoss }),
@@ -392,8 +420,11 @@ async function previousSubnets(
   if (subnetFile === undefined) return undefined;
   try {
     const { subnet, ipv6Subnet } = await readSubnetFile(subnetFile);
-    if (subnet === undefined) return undefined;
-    return { ipv4: subnet, ...(ipv6Subnet === undefined ? {} : { ipv6: ipv6Subnet }) };
+    if (subnet === undefined && ipv6Subnet === undefined) return undefined;
+    return {
+      ...(subnet === undefined ? {} : { ipv4: subnet }),
+      ...(ipv6Subnet === undefined ? {} : { ipv6: ipv6Subnet }),
+    };
   } catch (error) {
     warnings.push(`the previous subnet is not known: ${messageOf(error)}`);
     return undefined;

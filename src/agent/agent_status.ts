@@ -55,8 +55,8 @@ export interface AgentStatus {
 
 /** The overlay network and this host's part of it. */
 export interface NetworkStatus {
-  readonly network: string;
-  readonly subnet: string;
+  readonly network: string | null;
+  readonly subnet: string | null;
   readonly ipv6Network: string | null;
   readonly ipv6Subnet: string | null;
   /** UDP port of every host, where the source says so. */
@@ -107,9 +107,10 @@ export interface StoreStatus {
 
 /** This host's own lease. */
 export interface LeaseStatus {
-  readonly subnet: string;
+  readonly subnet: string | null;
   readonly ipv6Subnet: string | null;
-  readonly publicIp: string;
+  readonly publicIp: string | null;
+  readonly publicIpv6: string | null;
   /** Key below the prefix. */
   readonly key: string;
   /** Without a time limit, for this public IP. */
@@ -161,8 +162,8 @@ const NOTHING_COUNTED: PeerCounters = { framesOut: 0, bytesOut: 0, framesIn: 0, 
 
 function networkStatus({ network, subnet, ipv6Network, ipv6Subnet, port }: NetworkView): NetworkStatus {
   return {
-    network,
-    subnet,
+    network: network ?? null,
+    subnet: subnet ?? null,
     ipv6Network: ipv6Network ?? null,
     ipv6Subnet: ipv6Subnet ?? null,
     port: port ?? null,
@@ -200,9 +201,10 @@ function storeStatus(state: LeaseSourceState, error: string | undefined): StoreS
 
 function leaseStatus({ subnets, value, key, reserved, expiresAt, confirmedAt }: OwnLease): LeaseStatus {
   return {
-    subnet: subnets.ipv4,
+    subnet: subnets.ipv4 ?? null,
     ipv6Subnet: subnets.ipv6 ?? null,
-    publicIp: value.publicIp,
+    publicIp: value.publicIp ?? null,
+    publicIpv6: value.publicIpv6 ?? null,
     key,
     reserved,
     expiresAt: expiresAt?.toISOString() ?? null,

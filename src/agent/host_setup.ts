@@ -1,5 +1,6 @@
 import { BlackholeRoute, removeBlackholeRoute } from '../host/blackhole_route.js';
 import { DEFAULT_RESYNC_SECONDS, Firewall } from '../host/firewall.js';
+import type { FirewallNetwork } from '../host/firewall_rules.js';
 import { PeriodicCheck } from '../host/periodic_check.js';
 import { readSubnetFile, writeSubnetFile } from '../host/subnet_file.js';
 import type { RouteSnapshot } from '../lease/route_source.js';
@@ -139,7 +140,10 @@ export class HostSetup {
   async #setFirewall(): Promise<void> {
     const { firewall, resyncSeconds, onWarning } = this.#options;
     const { place, tunName } = this.#target!;
-    const networks = [{ network: place.network, subnet: place.subnet }];
+    const networks: FirewallNetwork[] = [];
+    if (place.network !== undefined && place.subnet !== undefined) {
+      networks.push({ network: place.network, subnet: place.subnet });
+    }
     if (place.ipv6Network !== undefined && place.ipv6Subnet !== undefined) {
       networks.push({ network: place.ipv6Network, subnet: place.ipv6Subnet });
     }

@@ -66,7 +66,7 @@ function withLater(snapshot: RouteSnapshot, later: ReadonlyMap<string, Peer | un
 
 /** Whether two snapshots put this host in the same place, so that one device and one socket serve both. */
 export function samePlace(a: RouteSnapshot, b: RouteSnapshot): boolean {
-  return (['network', 'subnet', 'ipv6Network', 'ipv6Subnet', 'port'] as const).every(
+  return (['network', 'subnet', 'ipv6Network', 'ipv6Subnet', 'underlay', 'port'] as const).every(
     (field) => a[field] === b[field],
   );
 }

@@ -38,7 +38,7 @@ function logLeaseEvent(event: LeaseEvent, log: Logger): void {
       return log.warn(leaseFields(event.lease), 'the same subnet was free: lease acquired again');
     case 'moved':
       return log.warn(
-        { ...leaseFields(event.to), from: event.from.subnets.ipv4 },
+        { ...leaseFields(event.to), from: event.from.subnets.ipv4 ?? event.from.subnets.ipv6 },
         'another host has the old subnet: lease acquired for another',
       );
     case 'duplicatePublicIp':

@@ -63,13 +63,20 @@ export function leaseTable(records: readonly LeaseRecord[]): string {
 const HEAD = ['SUBNET', 'PUBLIC IP', 'BACKEND', 'TIME LEFT'];
 
 function leaseRow({ remainingSeconds }: LeaseRecord, lease: Lease): string[] {
-  const { ipv4, ipv6 } = lease.subnets;
   return [
-    ipv6 === undefined ? ipv4 : `${ipv4} ${ipv6}`,
-    lease.value.publicIp,
+    subnetsOf(lease),
+    hostOf(lease),
     printable(lease.value.backendType || 'udp'),
     lease.reserved ? 'reserved' : remainingSeconds === undefined ? '?' : formatSpan(remainingSeconds),
   ];
+}
+
+function subnetsOf({ subnets: { ipv4, ipv6 } }: Lease): string {
+  return [ipv4, ipv6].filter((subnet) => subnet !== undefined).join(' ');
+}
+
+function hostOf({ value: { publicIp, publicIpv6 } }: Lease): string {
+  return [publicIp, publicIpv6].filter((address) => address !== undefined).join(' ');
 }
 
 /** A key or value may hold anything: escape sequences must not reach the terminal. */
@@ -79,23 +86,21 @@ function printable(text: string): string {
 
 /** What `lease reserve` did, and what follows. */
 export function reservationText({ how, lease, others }: Reservation): string {
-  const { subnets, value } = lease;
+  const [subnets, host] = [subnetsOf(lease), hostOf(lease)];
   const did = {
-    already: `${subnets.ipv4} is reserved for ${value.publicIp} already; nothing was changed`,
-    kept: `${subnets.ipv4} is reserved for ${value.publicIp}: its lease has no time limit any more`,
-    created: `${subnets.ipv4} is reserved for ${value.publicIp}, which gets it when it takes a lease next`,
+    already: `${subnets} is reserved for ${host} already; nothing was changed`,
+    kept: `${subnets} is reserved for ${host}: its lease has no time limit any more`,
+    created: `${subnets} is reserved for ${host}, which gets it when it takes a lease next`,
   }[how];
   const had = others.map(({ key }) => key).join(', ');
   const follows =
-    others.length === 0
-      ? ''
-      : `${value.publicIp} also has ${had}, until it starts again and that lease ends\n`;
+    others.length === 0 ? '' : `${host} also has ${had}, until it starts again and that lease ends\n`;
   return `${did}\n${follows}`;
 }
 
 /** What `lease release` did, and what follows. */
 export function releaseText({ how, key, lease }: Release): string {
-  const host = lease?.value.publicIp;
+  const host = lease && hostOf(lease);
   if (how === 'timed') {
     return `${key} is no reservation any more: it ends in 24 hours unless ${host} renews it\n`;
   }

@@ -65,13 +65,16 @@ function reasonText({ severity, message, since }: HealthReason, now: Date): stri
 
 function networkText({ network, networkName }: AgentStatus): string {
   if (network === null) return `not known yet (${networkName})`;
-  const ipv6 = network.ipv6Network === null ? '' : `, ${network.ipv6Network}`;
-  return `${network.network}${ipv6} (${networkName})`;
+  return `${listed(network.network, network.ipv6Network)} (${networkName})`;
 }
 
 function subnetText({ network }: AgentStatus): string {
   if (network === null) return 'none yet';
-  return network.ipv6Subnet === null ? network.subnet : `${network.subnet}, ${network.ipv6Subnet}`;
+  return listed(network.subnet, network.ipv6Subnet);
+}
+
+function listed(...prefixes: (string | null)[]): string {
+  return prefixes.filter((prefix) => prefix !== null).join(', ');
 }
 
 function publicIpText({ publicIp, underlay }: AgentStatus): string {

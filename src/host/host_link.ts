@@ -48,9 +48,23 @@ export function allIpv4Addresses(link: HostLink): string[] {
   return link.addr_info.flatMap(({ family, local }) => (family === 'inet' && local ? [local] : []));
 }
 
-/** The best global IPv6 address, in the same order and non-temporary first; undefined when there is none. */
-export function globalIpv6Address(link: HostLink): string | undefined {
-  return usable(link, 'inet6').find((address) => !linkLocal.check(address, 'ipv6'));
+/**
+ * The IPv6 addresses that peers may be told, in the same order and non-temporary first. Link-local ones are left out too:
+ * they mean nothing without a zone, which is each host's own (RFC 4007 section 6).
+ */
+export function usableIpv6Addresses(link: HostLink): string[] {
+  return usable(link, 'inet6').filter((address) => !isLinkLocal(address));
+}
+
+/** Every IPv6 address of an interface that an operator may name: all but link-local. */
+export function allIpv6Addresses(link: HostLink): string[] {
+  const all = link.addr_info.flatMap(({ family, local }) => (family === 'inet6' && local ? [local] : []));
+  return all.filter((address) => !isLinkLocal(address));
+}
+
+/** 169.254/16 (RFC 3927) or fe80::/10. */
+export function isLinkLocal(address: string): boolean {
+  return linkLocal.check(address, versionOf(address));
 }
 
 function usable(link: HostLink, family: 'inet' | 'inet6'): string[] {
@@ -64,7 +78,7 @@ function usable(link: HostLink, family: 'inet' | 'inet6'): string[] {
 }
 
 function rankOf({ dynamic = false, temporary = false }: HostAddress, local: string): number {
-  return (linkLocal.check(local, versionOf(local)) ? 4 : 0) + (dynamic ? 2 : 0) + (temporary ? 1 : 0);
+  return (isLinkLocal(local) ? 4 : 0) + (dynamic ? 2 : 0) + (temporary ? 1 : 0);
 }
 
 function versionOf(address: string): 'ipv4' | 'ipv6' {

@@ -4,7 +4,9 @@ import { chooseSubnet } from './network/choose_subnet.js';
 import type { HostPresence } from './host_presence.js';
 import { LEASE_TTL_SECONDS, type Lease, type LeaseSubnets } from './lease.js';
 import type { LeaseEvent } from './lease_event.js';
+import { type HostAddresses, hostIn, type LeaseHost } from './lease_host.js';
 import { CONFIG_KEY, formatLeaseKey, SUBNETS_KEY_PREFIX, wholeKey } from './lease_key.js';
+import { formatLeaseValue } from './lease_value.js';
 import type { LeaseStore, StoreEntry, StoreListing } from './store/lease_store.js';
 import { type NetworkConfig, parseNetworkConfig } from './network/network_config.js';
 import { readLease } from './read_lease.js';
@@ -27,6 +29,8 @@ export interface HeldLease {
 
 /** What an acquisition gives. */
 export interface Acquired extends HeldLease {
+  /** As whom it was acquired. */
+  readonly host: LeaseHost;
   readonly how: 'reused' | 'previous' | 'new';
   /** All leases at the moment that showed ours to be sound. */
   readonly listing: StoreListing;
@@ -45,10 +49,9 @@ export interface LeaseWish {
 
 export interface LeaseAcquirerOptions {
   readonly store: LeaseStore;
-  readonly publicIp: string;
-  /** The value to write, see formatLeaseValue. */
-  readonly value: string;
-  readonly presence: HostPresence;
+  readonly addresses: HostAddresses;
+  /** Where this host claims an address of its own, see LeaseHost.address. */
+  readonly presenceAt: (address: string) => Pick<HostPresence, 'claim'>;
   readonly random: () => number;
   /** Which of these entries is a lease of ours although it carries another public IP. */
   readonly findOwn: (entries: readonly StoreEntry[]) => string | undefined;
@@ -58,6 +61,9 @@ export interface LeaseAcquirerOptions {
   /** The store answered, or (with a fault) did not. Must not throw. */
   readonly onStore: (fault: SelvageError | undefined) => void;
 }
+
+/** Where and as whom a lease is acquired. */
+type Place = Pick<Acquired, 'held' | 'host'>;
 
 const CONFIG_RETRY_MILLIS = 1_000;
 const DUPLICATE_RETRY_MILLIS = 2_000;
@@ -88,8 +94,8 @@ export class LeaseAcquirer {
    * Waits for the store, for a network config, for another host with our public IP to go, as long as it takes; each
    * reason is told once as `waiting`.
    *
-   * @throws SelvageError ERR_BACKEND_TYPE when the network has another backend; ERR_OUT_OF_SUBNETS when all subnets are
-   *   leased and the wish is not patient
+   * @throws SelvageError ERR_BACKEND_TYPE when the network has another backend; ERR_PUBLIC_IP when this host has no address
+   *   of the underlay's family; ERR_OUT_OF_SUBNETS when all subnets are leased and the wish is not patient
    * @throws the reason of `signal`, as soon as it aborts
    */
   async acquire(wish: LeaseWish, signal: AbortSignal): Promise<Acquired> {
@@ -110,11 +116,14 @@ export class LeaseAcquirer {
 
   /** @returns milliseconds to wait before the next attempt when this one led to nothing */
   async #attempt(wish: LeaseWish, signal: AbortSignal): Promise<Acquired | number> {
-    const { store, presence, publicIp, random, findOwn, onStore } = this.#options;
+    const { store, addresses, presenceAt, random, findOwn, onStore } = this.#options;
     const held = wish.held ?? (await this.#readConfig(signal));
-    const other = await presence.claim(signal);
+    const host = hostIn(held.config, addresses);
+    const other = await presenceAt(host.address).claim(signal);
     if (other !== undefined) {
-      this.#wait(`host ${other} is present under this host's public IP ${publicIp}; give each host its own`);
+      this.#wait(
+        `host ${other} is present under this host's public IP ${host.address}; give each host its own`,
+      );
       return spread(DUPLICATE_RETRY_MILLIS, random);
     }
     const listing = await store.list(SUBNETS_KEY_PREFIX, signal);
@@ -126,7 +135,7 @@ export class LeaseAcquirer {
       config: held.config,
       leases,
       blocked,
-      publicIp,
+      host,
       ...(wish.previous === undefined ? {} : { previous: wish.previous }),
       ...(own === undefined ? {} : { own }),
       random,
@@ -136,21 +145,22 @@ export class LeaseAcquirer {
       case 'full':
         throw new SelvageError('ERR_OUT_OF_SUBNETS', choice.message);
       case 'reuse':
-        return this.#reuse(choice.lease, listing, held, signal);
+        return this.#reuse(choice.lease, listing, { held, host }, signal);
       case 'create':
         if (choice.discard !== undefined && !(await this.#discard(choice.discard, listing, signal)))
           return LOST_RACE_MILLIS * random();
-        return this.#create(choice.subnets, choice.how, held, signal);
+        return this.#create(choice.subnets, choice.how, { held, host }, signal);
     }
   }
 
   async #reuse(
     lease: Lease,
     listing: StoreListing,
-    held: HeldConfig,
+    place: Place,
     signal: AbortSignal,
   ): Promise<Acquired | number> {
-    const { store, value, random } = this.#options;
+    const { store, random } = this.#options;
+    const value = formatLeaseValue(place.host.value);
     const entry = listing.entries.find(({ key }) => key === lease.key)!;
     if (!lease.reserved && (await this.#giveWay(lease, entry, listing, signal)))
       return LOST_RACE_MILLIS * random();
@@ -159,25 +169,25 @@ export class LeaseAcquirer {
     const keep = lease.reserved && entry.value === value;
     const written = keep ? entry : await store.replace(entry, value, ttlSeconds, signal);
     if (written === undefined) return LOST_RACE_MILLIS * random();
-    return { ...heldLease(written, sentMs), how: 'reused', listing, held };
+    return { ...heldLease(written, sentMs), how: 'reused', listing, ...place };
   }
 
   async #create(
     subnets: LeaseSubnets,
     how: 'previous' | 'new',
-    held: HeldConfig,
+    place: Place,
     signal: AbortSignal,
   ): Promise<Acquired | number> {
-    const { store, value, random, onCreate } = this.#options;
+    const { store, random, onCreate } = this.#options;
     const key = formatLeaseKey(subnets);
     onCreate(key);
     const sentMs = performance.now();
-    const entry = await store.create(key, value, LEASE_TTL_SECONDS, signal);
+    const entry = await store.create(key, formatLeaseValue(place.host.value), LEASE_TTL_SECONDS, signal);
     if (entry === undefined) return LOST_RACE_MILLIS * random();
     const own = heldLease(entry, sentMs);
     const listing = await store.list(SUBNETS_KEY_PREFIX, signal);
     if (await this.#giveWay(own.lease, entry, listing, signal)) return LOST_RACE_MILLIS * random();
-    return { ...own, how, listing, held };
+    return { ...own, how, listing, ...place };
   }
 
   /** Removes our lease if it overlaps one that was there first. @returns whether it did */

@@ -21,6 +21,7 @@ export interface HostPresenceListener {
 
 export interface HostPresenceOptions {
   readonly store: LeaseStore;
+  /** Address of either family that tells this host from others, see LeaseHost.address. */
   readonly publicIp: string;
   readonly host: HostIdentity;
   /** A host that was killed counts as present for so long, at least 1; a server may round it up. Default 60. */
@@ -66,6 +67,10 @@ export class HostPresence {
     this.#ttlSeconds = options.ttlSeconds ?? TTL_SECONDS;
     const { id, name } = options.host;
     this.#value = JSON.stringify({ host: id, name, since: new Date().toISOString() });
+  }
+
+  get publicIp(): string {
+    return this.#options.publicIp;
   }
 
   /**

@@ -2,8 +2,8 @@
  * What operators ask about leases. Nothing here changes one; `lease_reservation.ts` does.
  */
 import { SelvageError } from '../errors.js';
-import { parseIpv4Prefix } from '../ipv4_prefix.js';
-import type { Lease } from './lease.js';
+import { parsePrefix } from '../prefix.js';
+import type { Lease, LeaseValue } from './lease.js';
 import { parseLeaseKey, SUBNETS_KEY_PREFIX } from './lease_key.js';
 import type { LeaseStore, StoreEntry } from './store/lease_store.js';
 import { readLease } from './read_lease.js';
@@ -31,7 +31,8 @@ export interface ListLeasesOptions {
 }
 
 /**
- * Lists every lease of the network, malformed entries included, in the order of the subnets; malformed ones at the end.
+ * Lists every lease of the network, malformed entries included, in the order of the subnets: by IPv4, then those that
+ * have IPv6 alone, malformed ones at the end.
  *
  * @throws SelvageError of the store
  */
@@ -50,7 +51,7 @@ export async function listLeases(
 }
 
 /**
- * Finds leases by subnet (`10.1.2.0/24`, `fd00:1:2::/64`), by key, or by the public IP of their host.
+ * Finds leases by subnet (`10.1.2.0/24`, `fd00:1:2::/64`), by key, or by a public IP of their host.
  *
  * @returns at least one; more when a host holds several
  * @throws SelvageError ERR_LEASE_NOT_FOUND when there is none; those of the store
@@ -62,10 +63,14 @@ export async function showLease(
 ): Promise<LeaseRecord[]> {
   const entries = await listEntries(store, signal);
   const found = entries.filter(
-    (entry) => isNamed(entry, which) || toRecord(entry).lease?.value.publicIp === which,
+    (entry) => isNamed(entry, which) || hasAddress(toRecord(entry).lease?.value, which),
   );
   if (found.length === 0) throw notFound(store, which, entries.length);
   return await timedRecords(store, found, signal);
+}
+
+function hasAddress(value: LeaseValue | undefined, address: string): boolean {
+  return value !== undefined && (value.publicIp === address || value.publicIpv6 === address);
 }
 
 /** Everything that hosts see as leases. */
@@ -114,14 +119,19 @@ async function timedRecords(
   return records;
 }
 
-/** Where a record stands in a list: its first address as an unsigned number. */
-function placeOf({ lease }: LeaseRecord): number {
-  return lease === undefined ? Infinity : parseIpv4Prefix(lease.subnets.ipv4).address >>> 0;
+/** Where a record stands in a list: its first address as an unsigned number, IPv6 behind all of IPv4. */
+function placeOf({ lease }: LeaseRecord): number | bigint {
+  if (lease === undefined) return Infinity;
+  const { ipv4, ipv6 } = lease.subnets;
+  const prefix = parsePrefix(ipv4 ?? ipv6!);
+  return prefix.family === 4 ? prefix.address >>> 0 : BEHIND_IPV4 + prefix.address;
 }
+
+const BEHIND_IPV4 = 1n << 32n;
 
 interface Placed {
   readonly record: LeaseRecord;
-  readonly place: number;
+  readonly place: number | bigint;
 }
 
 function byPlace(a: Placed, b: Placed): number {

@@ -7,8 +7,10 @@ import {
   type LeaseAcquirer,
 } from './acquire_lease.js';
 import { BackOff, Bell, pause } from './back_off.js';
-import { LEASE_TTL_SECONDS } from './lease.js';
+import { LEASE_TTL_SECONDS, subnetsText } from './lease.js';
 import type { LeaseEvent, OwnLease } from './lease_event.js';
+import { addressesText, isOf, type LeaseHost } from './lease_host.js';
+import { formatLeaseValue } from './lease_value.js';
 import type { LeaseStore, StoreEntry } from './store/lease_store.js';
 import { readLease } from './read_lease.js';
 import { isStoreFault } from './store/store_connection.js';
@@ -26,9 +28,6 @@ export interface LeaseHolderListener {
 
 export interface LeaseHolderOptions {
   readonly store: LeaseStore;
-  readonly publicIp: string;
-  /** What we write, see formatLeaseValue. */
-  readonly value: string;
   readonly acquirer: LeaseAcquirer;
   readonly renewMarginSeconds: number;
   /** End with ERR_LEASE_LOST, as flanneld does, instead of getting the lease again. */
@@ -66,6 +65,9 @@ export class LeaseHolder {
   readonly #retry: BackOff;
   readonly #lossBackOff: BackOff;
   #config: HeldConfig | undefined;
+  #host: LeaseHost | undefined;
+  /** What we write: the host's value as text. */
+  #value = '';
   #held: HeldLease | undefined;
   #lease: OwnLease | undefined;
   #renewals = 0;
@@ -112,7 +114,10 @@ export class LeaseHolder {
 
   /** Begins to hold. The listener hears nothing before this has returned. */
   hold(acquired: Acquired): void {
-    this.#config = acquired.held;
+    const { held, host } = acquired;
+    this.#config = held;
+    this.#host = host;
+    this.#value = formatLeaseValue(host.value);
     this.#confirm(acquired);
     this.#running = this.#run().catch((error: unknown) => this.#end(error));
   }
@@ -181,13 +186,13 @@ export class LeaseHolder {
   }
 
   async #renew(): Promise<void> {
-    const { store, value } = this.#options;
+    const { store } = this.#options;
     const { entry } = this.#held!;
     const { signal } = this.#closing;
     const sentMs = performance.now();
     const unanswered = this.#unanswered;
     this.#unanswered = true;
-    const written = await store.replace(entry, value, LEASE_TTL_SECONDS, signal);
+    const written = await store.replace(entry, this.#value, LEASE_TTL_SECONDS, signal);
     if (written === undefined) {
       this.#unanswered = unanswered;
       this.#doubt = true;
@@ -201,12 +206,12 @@ export class LeaseHolder {
   async #judge(entry: StoreEntry | undefined): Promise<void> {
     if (entry === undefined) return this.#lose('it was deleted, or its time ran out');
     if (entry.revision === this.#held!.entry.revision) return;
-    const { store, value, publicIp } = this.#options;
+    const { store } = this.#options;
     const read = readLease(entry);
-    if (!('reason' in read) && read.value.publicIp !== publicIp) {
-      return this.#lose(`host ${read.value.publicIp} has taken it`);
+    if (!('reason' in read) && !isOf(read.value, this.#host!)) {
+      return this.#lose(`host ${addressesText(read.value)} has taken it`);
     }
-    if (entry.value !== value) return this.#putRight(entry, !('reason' in read));
+    if (entry.value !== this.#value) return this.#putRight(entry, !('reason' in read));
     const sentMs = performance.now();
     const seconds = entry.grant === '' ? Infinity : await store.remainingSeconds(entry, this.#closing.signal);
     this.#adopt(heldLease(entry, sentMs, seconds));
@@ -228,13 +233,13 @@ export class LeaseHolder {
 
   /** The key is ours but says something else, which other hosts may not understand. */
   async #putRight(entry: StoreEntry, readable: boolean): Promise<void> {
-    const { store, value } = this.#options;
+    const { store } = this.#options;
     const { signal } = this.#closing;
     await pause(this.#nextLossWait(), signal);
     // What an operator wrote by hand without a time limit is meant as a reservation if it is a lease of ours at all.
     const reserved = entry.grant === '' && (readable || this.#held!.lease.reserved);
     const sentMs = performance.now();
-    const written = await store.replace(entry, value, reserved ? 0 : LEASE_TTL_SECONDS, signal);
+    const written = await store.replace(entry, this.#value, reserved ? 0 : LEASE_TTL_SECONDS, signal);
     if (written === undefined) {
       this.#doubt = true;
       return;
@@ -253,7 +258,7 @@ export class LeaseHolder {
     if (exitOnLeaseLoss) {
       throw new SelvageError(
         'ERR_LEASE_LOST',
-        `this host's lease ${lost.subnets.ipv4} was lost: ${reason}; a new start acquires one again`,
+        `this host's lease ${subnetsText(lost.subnets)} was lost: ${reason}; a new start acquires one again`,
       );
     }
     await pause(this.#nextLossWait(), signal);

@@ -18,6 +18,8 @@ const LONGEST_KEY = 256;
  * belong to the address. IPv6 in lower case only.
  */
 const LEASE_KEY = /(?<![0-9])((?:[0-9]{1,3}\.){3}[0-9]{1,3})-([0-9]+)(?:&([a-f0-9:.]+)-([0-9]+))?$/;
+/** How flannel 0.28 prints an `ip.IP4Net` that was never set (`MakeSubnetKey`): the IPv4 part of a lease that has IPv6 alone. */
+const NO_IPV4 = '0.0.0.0/0';
 const LONGEST_IPV4_BITS = 31;
 const LONGEST_IPV6_BITS = 127;
 
@@ -26,9 +28,12 @@ export function wholeKey({ keyBase = '' }: Pick<LeaseStore, 'keyBase'>, key: str
   return `${keyBase}${key}`;
 }
 
-/** The key of a lease: `subnets/10.1.2.0-24`, or `subnets/10.1.2.0-24&fd00:1::-64`. */
+/**
+ * The key of a lease: `subnets/10.1.2.0-24`, `subnets/10.1.2.0-24&fd00:1::-64`, or without IPv4
+ * `subnets/0.0.0.0-0&fd00:1::-64`.
+ */
 export function formatLeaseKey(subnets: LeaseSubnets): string {
-  const ipv4 = subnets.ipv4.replace('/', '-');
+  const ipv4 = (subnets.ipv4 ?? NO_IPV4).replace('/', '-');
   const ipv6 = subnets.ipv6 === undefined ? '' : `&${subnets.ipv6.replace('/', '-')}`;
   return `${SUBNETS_KEY_PREFIX}/${ipv4}${ipv6}`;
 }
@@ -47,7 +52,9 @@ export function parseLeaseKey(key: string): LeaseSubnets | undefined {
   const [, quad = '', length = '', ipv6Address, ipv6Length = ''] = match;
   try {
     const ipv4 = readIpv4(quad, length);
-    return ipv6Address === undefined ? { ipv4 } : { ipv4, ipv6: readIpv6(ipv6Address, ipv6Length) };
+    if (ipv6Address === undefined) return { ipv4 };
+    const ipv6 = readIpv6(ipv6Address, ipv6Length);
+    return ipv4 === NO_IPV4 ? { ipv6 } : { ipv4, ipv6 };
   } catch (error) {
     if (error instanceof SelvageError) return undefined;
     throw error;

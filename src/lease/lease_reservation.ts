@@ -11,17 +11,20 @@
  * Every write is refused by the store when the entry changed since it was read; it is then read and judged again.
  */
 import { messageOf, SelvageError } from '../errors.js';
-import { parseIpv6Prefix } from '../ipv6_prefix.js';
-import { parseIpv4, parseIpv4Prefix } from '../ipv4_prefix.js';
+import { familyOf, type IpFamily } from '../ip_address.js';
+import { formatIpv6, parseIpv6 } from '../ipv6_prefix.js';
+import { parsePrefix } from '../prefix.js';
 import { parseStoredConfig } from './acquire_lease.js';
-import { LEASE_TTL_SECONDS, type Lease, type LeaseSubnets } from './lease.js';
+import { isHostAddress } from './host_address.js';
+import { LEASE_TTL_SECONDS, type Lease, type LeaseSubnets, type LeaseValue, subnetsText } from './lease.js';
 import { isNamed, listEntries, notFound, toRecord } from './lease_admin.js';
 import { CONFIG_KEY, formatLeaseKey, parseLeaseKey, SUBNETS_KEY_PREFIX, wholeKey } from './lease_key.js';
+import { addressesText, addressOf, sameHost } from './lease_host.js';
 import type { LeaseStore, StoreEntry } from './store/lease_store.js';
 import { formatLeaseValue } from './lease_value.js';
 import type { NetworkConfig } from './network/network_config.js';
+import { rangeOf } from './network/free_subnet.js';
 import { formatSubnet, isInPool, type SubnetPool } from './network/subnet_pool.js';
-import { isHostAddress } from './read_lease.js';
 import { subnetsOverlap } from './subnets_overlap.js';
 
 /** Reads and writes of one entry before giving up: a host writes its lease once a day. */
@@ -44,9 +47,12 @@ export interface Release {
 }
 
 export interface ReserveOptions {
-  /** `10.1.2.0/24`, with `,fd00:1:2::/64` behind it in a network with IPv6. Of an existing lease the first will do. */
+  /** `10.1.2.0/24`, `10.1.2.0/24,fd00:1:2::/64` or `fd00:1:2::/64`, as the network has it. Of an existing lease one will do. */
   readonly subnet: string;
-  /** For whom; may be left out when a host has the subnet. */
+  /**
+   * For whom: the address that its lease will name, or both as `192.0.2.9,2001:db8::9`; may be left out when a host has the
+   * subnet.
+   */
   readonly publicIp?: string;
 }
 
@@ -62,14 +68,12 @@ export async function reserveLease(
   signal: AbortSignal,
 ): Promise<Reservation> {
   const subnets = readSubnets(options.subnet);
-  const publicIp = options.publicIp === undefined ? undefined : readPublicIp(options.publicIp);
+  const publicIp = options.publicIp === undefined ? undefined : readPublicIps(options.publicIp);
   return await untilUnchanged(options.subnet, async () => {
     const entries = await listEntries(store, signal);
-    const entry = onlyEntry(entries, subnets.ipv4);
+    const entry = onlyEntry(entries, subnets.ipv4 ?? subnets.ipv6!);
     const others = (lease: Lease): Lease[] =>
-      leasesOf(entries).filter(
-        ({ key, value }) => key !== lease.key && value.publicIp === lease.value.publicIp,
-      );
+      leasesOf(entries).filter(({ key, value }) => key !== lease.key && sameHost(value, lease.value));
     if (entry === undefined) {
       const lease = await createReservation(store, entries, subnets, publicIp, signal);
       return lease && { how: 'created', lease, others: others(lease) };
@@ -144,15 +148,18 @@ async function createReservation(
   store: LeaseStore,
   entries: readonly StoreEntry[],
   subnets: LeaseSubnets,
-  publicIp: string | undefined,
+  publicIp: PublicIps | undefined,
   signal: AbortSignal,
 ): Promise<Lease | undefined> {
   if (publicIp === undefined) {
-    throw optionError('publicIp', `nobody has ${subnets.ipv4}; name the host to keep it for (--public-ip)`);
+    throw optionError(
+      'publicIp',
+      `nobody has ${subnetsText(subnets)}; name the host to keep it for (--public-ip)`,
+    );
   }
   requireInNetwork(await readConfig(store, signal), subnets);
   refuseOverlap(entries, subnets);
-  const value = { publicIp, backendType: '' };
+  const value = { ...publicIp, backendType: '' };
   const created = await store.create(formatLeaseKey(subnets), formatLeaseValue(value), 0, signal);
   if (created === undefined) return undefined;
   // A host with another SubnetLen may have taken part of it since the list; the older one stays.
@@ -166,17 +173,22 @@ async function createReservation(
   return { subnets, value, key: created.key, reserved: true };
 }
 
-function requireSame(entry: StoreEntry, subnets: LeaseSubnets, publicIp: string | undefined): Lease {
+function requireSame(entry: StoreEntry, subnets: LeaseSubnets, publicIp: PublicIps | undefined): Lease {
   const { lease, problem } = toRecord(entry);
   if (lease === undefined) {
     throw conflict(`${entry.key} is malformed (${problem}): release it with --force first`);
   }
-  if (subnets.ipv6 !== undefined && subnets.ipv6 !== lease.subnets.ipv6) {
+  if (subnets.ipv4 !== undefined && subnets.ipv6 !== undefined && subnets.ipv6 !== lease.subnets.ipv6) {
     throw conflict(`${subnets.ipv4} is leased together with ${lease.subnets.ipv6 ?? 'no IPv6 subnet'}`);
   }
-  if (publicIp === undefined || publicIp === lease.value.publicIp) return lease;
+  const isSame = ([4, 6] as const).every((family) => {
+    const asked = publicIp?.[FIELD[family]];
+    return asked === undefined || asked === addressOf(lease.value, family);
+  });
+  if (isSame) return lease;
   throw conflict(
-    `${subnets.ipv4} is ${lease.reserved ? 'reserved for' : 'leased to'} ${lease.value.publicIp}: release it first`,
+    `${subnetsText(subnets)} is ${lease.reserved ? 'reserved for' : 'leased to'} ${addressesText(lease.value)}: ` +
+      'release it first',
   );
 }
 
@@ -190,24 +202,25 @@ async function readConfig(store: LeaseStore, signal: AbortSignal): Promise<Netwo
 }
 
 function requireInNetwork({ ipv4, ipv6 }: NetworkConfig, subnets: LeaseSubnets): void {
-  const { address, bits } = parseIpv4Prefix(subnets.ipv4);
-  if (!isInPool(ipv4, { first: BigInt(address >>> 0), bits })) {
-    throw optionError('subnet', `${subnets.ipv4} is none of the network's subnets ${poolText(ipv4)}`);
+  requireInPool(4, ipv4?.pool, subnets);
+  requireInPool(6, ipv6?.pool, subnets);
+}
+
+function requireInPool(family: IpFamily, pool: SubnetPool | undefined, subnets: LeaseSubnets): void {
+  const [subnet, other] = family === 4 ? [subnets.ipv4, subnets.ipv6] : [subnets.ipv6, subnets.ipv4];
+  if (pool === undefined) {
+    if (subnet === undefined) return;
+    throw optionError('subnet', `the network has no IPv${family}: leave ${subnet} out`);
   }
-  if (ipv6 === undefined) {
-    if (subnets.ipv6 === undefined) return;
-    throw optionError('subnet', `the network has no IPv6: leave ${subnets.ipv6} out`);
-  }
-  if (subnets.ipv6 === undefined) {
+  if (subnet === undefined) {
+    const example = family === 4 ? `10.1.2.0/24,${other}` : `${other},fd00:1::/64`;
     throw optionError(
       'subnet',
-      `the network has IPv6: add one of ${poolText(ipv6.pool)}, as in ${subnets.ipv4},fd00:1::/64`,
+      `the network has IPv${family}: add one of ${poolText(pool)}, as in ${example}`,
     );
   }
-  const prefix = parseIpv6Prefix(subnets.ipv6);
-  if (!isInPool(ipv6.pool, { first: prefix.address, bits: prefix.bits })) {
-    throw optionError('subnet', `${subnets.ipv6} is none of the network's subnets ${poolText(ipv6.pool)}`);
-  }
+  if (isInPool(pool, rangeOf(family, subnet))) return;
+  throw optionError('subnet', `${subnet} is none of the network's subnets ${poolText(pool)}`);
 }
 
 /** A key claims its subnets whatever its value is: no host takes them while it exists. */
@@ -215,8 +228,9 @@ function refuseOverlap(entries: readonly StoreEntry[], subnets: LeaseSubnets): v
   for (const entry of entries) {
     const claimed = parseLeaseKey(entry.key);
     if (claimed === undefined || !subnetsOverlap(claimed, subnets)) continue;
-    const holder = toRecord(entry).lease?.value.publicIp ?? 'a malformed entry';
-    throw conflict(`${subnets.ipv4} overlaps ${entry.key}, which ${holder} has`);
+    const { lease } = toRecord(entry);
+    const holder = lease === undefined ? 'a malformed entry' : addressesText(lease.value);
+    throw conflict(`${subnetsText(subnets)} overlaps ${entry.key}, which ${holder} has`);
   }
 }
 
@@ -233,25 +247,41 @@ function onlyEntry(entries: readonly StoreEntry[], name: string): StoreEntry | u
 }
 
 function readSubnets(text: string): LeaseSubnets {
-  const [ipv4 = '', ipv6, ...rest] = text.split(',');
-  try {
-    parseIpv4Prefix(ipv4);
-    if (ipv6 === undefined) return { ipv4 };
-    parseIpv6Prefix(ipv6);
-  } catch (cause) {
-    throw optionError('subnet', messageOf(cause), cause);
-  }
-  if (rest.length > 0) throw optionError('subnet', 'it has at most one IPv4 and one IPv6 prefix');
-  return { ipv4, ipv6 };
+  return readPair('subnet', text, 'prefix', (subnet) => {
+    const { family } = parsePrefix(subnet);
+    return family === 4 ? { ipv4: subnet } : { ipv6: subnet };
+  });
 }
 
-function readPublicIp(text: string): string {
+/** Where a host is reached. */
+type PublicIps = Pick<LeaseValue, 'publicIp' | 'publicIpv6'>;
+
+const FIELD = { 4: 'publicIp', 6: 'publicIpv6' } as const;
+
+function readPublicIps(text: string): PublicIps {
+  return readPair('publicIp', text, 'address', (address) => {
+    if (!isHostAddress(address))
+      throw new Error(`${address} is not the address of one host that others can reach`);
+    return familyOf(address) === 4 ? { publicIp: address } : { publicIpv6: formatIpv6(parseIpv6(address)) };
+  });
+}
+
+/** One or two values of different families with a comma between them. */
+function readPair<T extends object>(
+  option: string,
+  text: string,
+  noun: string,
+  read: (part: string) => T,
+): T {
+  const parts = text.split(',');
   try {
-    if (isHostAddress(parseIpv4(text))) return text;
+    const values = parts.map(read);
+    const both = Object.assign({}, ...values) as T;
+    if (Object.keys(both).length === parts.length) return both;
   } catch (cause) {
-    throw optionError('publicIp', messageOf(cause), cause);
+    throw optionError(option, messageOf(cause), cause);
   }
-  throw optionError('publicIp', `${text} is not the address of one host that others can reach`);
+  throw optionError(option, `it has at most one IPv4 and one IPv6 ${noun}`);
 }
 
 function poolText(pool: SubnetPool): string {
@@ -263,7 +293,7 @@ function inUse(subnet: string, lease: Lease | undefined): SelvageError {
     'ERR_LEASE_IN_USE',
     lease === undefined
       ? `${subnet} is malformed and so no reservation: --force removes it`
-      : `${subnet} is no reservation: it is leased to ${lease.value.publicIp}, which may be alive; stop that host and wait ` +
+      : `${subnet} is no reservation: it is leased to ${addressesText(lease.value)}, which may be alive; stop that host and wait ` +
           'until the lease ends, or --force to remove it now',
   );
 }

@@ -1,11 +1,12 @@
 import { messageOf, SelvageError } from '../errors.js';
-import { formatIpv4Prefix } from '../ipv4_prefix.js';
-import { formatIpv6, formatIpv6Prefix, parseIpv6 } from '../ipv6_prefix.js';
+import { formatIpv6, parseIpv6 } from '../ipv6_prefix.js';
+import { formatPrefix } from '../prefix.js';
 import { type Acquired, type HeldConfig, LeaseAcquirer } from './acquire_lease.js';
 import { HostPresence } from './host_presence.js';
 import { LEASE_TTL_SECONDS, type Lease, type LeaseSubnets } from './lease.js';
 import type { LeaseEvent, LeaseSourceState } from './lease_event.js';
 import { LeaseHolder } from './lease_holder.js';
+import { addressesText, addressOf, type HostAddresses, hostIn, isOf, type LeaseHost } from './lease_host.js';
 import type { StoreEntry } from './store/lease_store.js';
 import {
   checkLeaseSourceOptions,
@@ -15,7 +16,6 @@ import {
   RESYNC_SECONDS,
 } from './lease_source_options.js';
 import { LeaseSync } from './lease_sync.js';
-import { formatLeaseValue } from './lease_value.js';
 import type { NetworkConfig } from './network/network_config.js';
 import type { PeerView } from './peer_table.js';
 import { readLease } from './read_lease.js';
@@ -53,15 +53,20 @@ export class LeaseSource implements RouteSource {
   readonly #random: () => number;
   readonly #closing = new AbortController();
   readonly #connection: ConnectionRecord;
-  readonly #presence: HostPresence;
+  readonly #addresses: HostAddresses;
   readonly #acquirer: LeaseAcquirer;
   readonly #holder: LeaseHolder;
   readonly #file: RoutesSnapshotFile | undefined;
+  #presence: HostPresence | undefined;
+  /** What an earlier presence does to go; never rejects. */
+  #leaving: Promise<void> = Promise.resolve();
   #sync: LeaseSync | undefined;
   #listener: LeaseSourceListener | undefined;
   #opened = false;
   #saved: SavedRoutes | undefined;
   #held: HeldConfig | undefined;
+  /** This host as {@link #held} has it. */
+  #host: LeaseHost | undefined;
   #stale = false;
   /** The store has no subnet for this host, so the one that it forwards for is another's. */
   #refuted = false;
@@ -77,33 +82,22 @@ export class LeaseSource implements RouteSource {
     checkLeaseSourceOptions(options);
     this.#options = options;
     this.#random = options.random ?? Math.random;
-    const { store, publicIp, publicIpv6, host, snapshotFile } = options;
+    const { store, publicIp, publicIpv6, underlay = 'auto', snapshotFile } = options;
     const random = this.#random;
-    const value = formatLeaseValue({
+    this.#addresses = {
       publicIp,
-      ...(publicIpv6 === undefined ? {} : { publicIpv6: formatIpv6(parseIpv6(publicIpv6)) }),
-      backendType: '',
-    });
+      publicIpv6: publicIpv6 === undefined ? undefined : formatIpv6(parseIpv6(publicIpv6)),
+      underlay,
+    };
     const tell = (event: LeaseEvent): void => this.#tell(event);
     this.#connection = new ConnectionRecord((connection) => {
       if (connection.connected) this.#holder.retryNow();
       tell({ kind: 'connection', connection });
     });
-    this.#presence = new HostPresence({
-      store,
-      publicIp,
-      host,
-      random,
-      listener: {
-        onWarning: (reason) => this.#warn(reason),
-        onOther: (name) => this.#onPresentDuplicate(name),
-      },
-    });
     this.#acquirer = new LeaseAcquirer({
       store,
-      publicIp,
-      value,
-      presence: this.#presence,
+      addresses: this.#addresses,
+      presenceAt: (address) => this.#presenceAt(address),
       random,
       findOwn: (entries) => this.#findOwn(entries),
       tell,
@@ -112,8 +106,6 @@ export class LeaseSource implements RouteSource {
     });
     this.#holder = new LeaseHolder({
       store,
-      publicIp,
-      value,
       acquirer: this.#acquirer,
       renewMarginSeconds: options.renewMarginSeconds ?? RENEW_MARGIN_SECONDS,
       exitOnLeaseLoss: options.exitOnLeaseLoss ?? false,
@@ -127,7 +119,7 @@ export class LeaseSource implements RouteSource {
         },
         onDuplicate: () => {
           this.#silentDuplicate = true;
-          tell({ kind: 'duplicatePublicIp', publicIp, other: FLANNELD });
+          tell({ kind: 'duplicatePublicIp', publicIp: this.#host!.address, other: FLANNELD });
         },
         onEnd: (error) => this.#end(error),
       },
@@ -169,8 +161,9 @@ export class LeaseSource implements RouteSource {
 
   /**
    * @returns the first snapshot: of the store, or at once that of an earlier run, which `state.stale` tells
-   * @throws SelvageError (as rejection) ERR_BACKEND_TYPE when the network has another backend, ERR_OUT_OF_SUBNETS when all
-   *   subnets are leased, ERR_CLOSED when it was closed before or meanwhile
+   * @throws SelvageError (as rejection) ERR_BACKEND_TYPE when the network has another backend, ERR_PUBLIC_IP when this host
+   *   has no address of the underlay's family, ERR_OUT_OF_SUBNETS when all subnets are leased, ERR_CLOSED when it was closed
+   *   before or meanwhile
    */
   async open(listener: LeaseSourceListener): Promise<RouteSnapshot> {
     if (this.#closed !== undefined || this.#opened) throw closedError('opened before, or closed');
@@ -194,9 +187,9 @@ export class LeaseSource implements RouteSource {
     this.#saved = await this.#readSaved();
     signal.throwIfAborted();
     if (this.#saved !== undefined) {
-      const fault = this.#faultOfSaved(this.#saved);
-      if (fault === '') return this.#startStale(this.#saved);
-      this.#warn(`the routes of an earlier run are not used: ${fault}`);
+      const host = this.#hostOfSaved(this.#saved);
+      if (typeof host !== 'string') return this.#startStale(this.#saved, host);
+      this.#warn(`the routes of an earlier run are not used: ${host}`);
     }
     const previous = this.#options.previous ?? this.#saved?.own.lease.subnets;
     this.#begin(await this.#acquirer.acquire({ previous, patient: false }, signal));
@@ -218,16 +211,40 @@ export class LeaseSource implements RouteSource {
     await this.#starting;
     await Promise.all([saving, this.#sync?.close(), this.#holder.close()]);
     // Last, as the others may be claiming it.
-    await this.#presence.close();
+    await this.#presence?.close();
+    await this.#leaving;
   }
 
-  #startStale(saved: SavedRoutes): RouteSnapshot {
+  /** Which address is claimed depends on the network config, which may change while this waits for a subnet. */
+  #presenceAt(address: string): HostPresence {
+    const former = this.#presence;
+    if (former?.publicIp === address) return former;
+    if (former !== undefined) {
+      this.#leaving = Promise.all([this.#leaving, former.close()]).then(() => undefined);
+      this.#presentDuplicate = undefined;
+    }
+    const presence: HostPresence = new HostPresence({
+      store: this.#options.store,
+      publicIp: address,
+      host: this.#options.host,
+      random: this.#random,
+      listener: {
+        onWarning: (reason) => this.#warn(reason),
+        onOther: (name) => this.#onPresentDuplicate(address, name),
+      },
+    });
+    this.#presence = presence;
+    return presence;
+  }
+
+  #startStale(saved: SavedRoutes, host: LeaseHost): RouteSnapshot {
     this.#held = saved.held;
+    this.#host = host;
     this.#stale = true;
     // In another turn: the listener hears of no change before `open` has resolved.
     const turn = new Promise<void>((resolve) => setImmediate(resolve));
     this.#starting = turn.then(() => this.#confirm(saved)).catch((error: unknown) => this.#end(error));
-    return snapshotOf(saved.held.config, saved.own.lease.subnets, saved.peers);
+    return snapshotOf(saved.held.config, host, saved.own.lease.subnets, saved.peers);
   }
 
   async #confirm(saved: SavedRoutes): Promise<void> {
@@ -244,6 +261,7 @@ export class LeaseSource implements RouteSource {
   #begin(acquired: Acquired, before: Lease = acquired.lease): void {
     const { store, resyncSeconds } = this.#options;
     this.#held = acquired.held;
+    this.#host = acquired.host;
     this.#holder.hold(acquired);
     const lease = this.#holder.lease!;
     if (lease.key === before.key) this.#tell({ kind: 'acquired', lease, how: acquired.how });
@@ -273,10 +291,10 @@ export class LeaseSource implements RouteSource {
     else this.#connection.down(fault);
   }
 
-  #onPresentDuplicate(name: string | undefined): void {
+  #onPresentDuplicate(publicIp: string, name: string | undefined): void {
     this.#presentDuplicate = name;
-    if (name === undefined || !this.#told.isNews(`duplicate ${name}`)) return;
-    this.#tell({ kind: 'duplicatePublicIp', publicIp: this.#options.publicIp, other: name });
+    if (name === undefined || !this.#told.isNews(`duplicate ${publicIp} ${name}`)) return;
+    this.#tell({ kind: 'duplicatePublicIp', publicIp, other: name });
   }
 
   #warn(reason: string): void {
@@ -300,13 +318,15 @@ export class LeaseSource implements RouteSource {
   }
 
   #snapshot(): RouteSnapshot {
-    return snapshotOf(this.#held!.config, this.#holder.held!.lease.subnets, this.#sync!.peers);
+    const { subnets } = this.#holder.held!.lease;
+    return snapshotOf(this.#held!.config, this.#host!, subnets, this.#sync!.peers);
   }
 
   #view(): PeerView {
     const { key, subnets } = this.#holder.held!.lease;
-    const { network } = this.#held!.config;
-    return { network, publicIp: this.#options.publicIp, ownKey: key, ownSubnet: subnets.ipv4 };
+    const { ipv4, ipv6 } = this.#held!.config;
+    const networks = [ipv4, ipv6].flatMap((family) => (family === undefined ? [] : [family.network]));
+    return { networks, host: this.#host!, ownKey: key, ownSubnets: subnets };
   }
 
   async #readSaved(): Promise<SavedRoutes | undefined> {
@@ -318,10 +338,22 @@ export class LeaseSource implements RouteSource {
     }
   }
 
-  /** Why nobody may start from these; '' when one may. */
+  /** As whom to start from these; or why nobody may. */
+  #hostOfSaved(saved: SavedRoutes): LeaseHost | string {
+    let host: LeaseHost;
+    try {
+      host = hostIn(saved.held.config, this.#addresses);
+    } catch (error) {
+      return messageOf(error);
+    }
+    const { value } = saved.own.lease;
+    if (!isOf(value, host)) return `this host's public IP was ${addressesText(value)}`;
+    if (saved.underlay !== host.underlay) return `the underlay was IPv${saved.underlay}`;
+    return this.#faultOfSaved(saved) || host;
+  }
+
+  /** Why a lease cannot be the one that is held now; '' when it can. */
   #faultOfSaved({ savedAt, own }: SavedRoutes): string {
-    const { publicIp } = own.lease.value;
-    if (publicIp !== this.#options.publicIp) return `this host's public IP was ${publicIp}`;
     if (own.expiresAt === undefined) return '';
     const leftMillis = own.expiresAt.getTime() - Date.now();
     if (leftMillis <= 0) return `the lease of that time ran out at ${own.expiresAt.toISOString()}`;
@@ -338,7 +370,10 @@ export class LeaseSource implements RouteSource {
     const entry = entries.find(({ key }) => key === lease.key);
     if (entry === undefined || entry.createdAt !== createdAt || entry.grant !== grant) return undefined;
     const read = readLease(entry);
-    return !('reason' in read) && read.value.publicIp === lease.value.publicIp ? lease.key : undefined;
+    const same = ([4, 6] as const).every(
+      (family) => !('reason' in read) && addressOf(read.value, family) === addressOf(lease.value, family),
+    );
+    return same ? lease.key : undefined;
   }
 
   #collect(): SavedRoutes | undefined {
@@ -351,6 +386,7 @@ export class LeaseSource implements RouteSource {
     return {
       savedAt,
       held: this.#held!,
+      underlay: this.#host!.underlay,
       own: { lease: held.lease, createdAt, grant, expiresAt },
       peers: this.#sync.peers,
     };
@@ -367,13 +403,22 @@ export class LeaseSource implements RouteSource {
 }
 
 function snapshotOf(
-  { network, ipv6, port }: NetworkConfig,
+  { ipv4, ipv6, port }: NetworkConfig,
+  { underlay }: LeaseHost,
   own: LeaseSubnets,
   peers: readonly Peer[],
 ): RouteSnapshot {
-  const snapshot = { network: formatIpv4Prefix(network), subnet: own.ipv4, port, peers };
-  if (ipv6 === undefined || own.ipv6 === undefined) return snapshot;
-  return { ...snapshot, ipv6Network: formatIpv6Prefix(ipv6.network), ipv6Subnet: own.ipv6 };
+  return {
+    ...(ipv4 === undefined || own.ipv4 === undefined
+      ? {}
+      : { network: formatPrefix(ipv4.network), subnet: own.ipv4 }),
+    ...(ipv6 === undefined || own.ipv6 === undefined
+      ? {}
+      : { ipv6Network: formatPrefix(ipv6.network), ipv6Subnet: own.ipv6 }),
+    underlay,
+    port,
+    peers,
+  };
 }
 
 function closedError(how: string): SelvageError {

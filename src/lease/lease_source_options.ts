@@ -1,11 +1,12 @@
 import { messageOf, SelvageError } from '../errors.js';
+import type { IpFamily } from '../ip_address.js';
 import { parseIpv6 } from '../ipv6_prefix.js';
 import { parseIpv4 } from '../ipv4_prefix.js';
+import { isHostAddress } from './host_address.js';
 import type { HostIdentity } from './host_presence.js';
 import { LEASE_TTL_SECONDS, type LeaseSubnets } from './lease.js';
 import type { LeaseEvent } from './lease_event.js';
 import type { LeaseStore } from './store/lease_store.js';
-import { isHostAddress } from './read_lease.js';
 import type { RouteListener } from './route_source.js';
 
 /** What a LeaseSource tells. Must not throw. */
@@ -20,10 +21,15 @@ export interface LeaseSourceListener extends RouteListener {
 export interface LeaseSourceOptions {
   /** Not owned: closed by the caller, after the source. */
   readonly store: LeaseStore;
-  /** IPv4 address at which this host receives datagrams. */
-  readonly publicIp: string;
-  /** Told to others beside it; nothing is sent to it. */
+  /** IPv4 address at which this host receives datagrams. One of the two must be there. */
+  readonly publicIp?: string;
+  /** IPv6 address at which it does. */
   readonly publicIpv6?: string;
+  /**
+   * Family of the datagrams between hosts, the same on all of them. Default `auto`: IPv4, unless the network has none. The
+   * snapshots say which it is.
+   */
+  readonly underlay?: IpFamily | 'auto';
   /** What this host had before, as far as the caller knows (subnet.env). */
   readonly previous?: LeaseSubnets;
   /** How long before its end the lease is renewed, 1..86,340. Default 3,600, as flanneld. */
@@ -53,13 +59,9 @@ export function checkLeaseSourceOptions({
   renewMarginSeconds,
   resyncSeconds,
 }: LeaseSourceOptions): void {
-  const fail = (option: string, what: string): never => {
-    throw new SelvageError('ERR_OPTION', `${option}: ${what}`);
-  };
-  const address = parseOption('publicIp', () => parseIpv4(publicIp));
-  if (!isHostAddress(address))
-    fail('publicIp', `${publicIp} is not the address of one host that others can reach`);
-  if (publicIpv6 !== undefined) parseOption('publicIpv6', () => parseIpv6(publicIpv6));
+  if (publicIp === undefined && publicIpv6 === undefined) fail('publicIp', 'and publicIpv6 are both missing');
+  if (publicIp !== undefined) checkAddress('publicIp', publicIp, parseIpv4);
+  if (publicIpv6 !== undefined) checkAddress('publicIpv6', publicIpv6, parseIpv6);
   const margin = renewMarginSeconds ?? RENEW_MARGIN_SECONDS;
   if (!(margin >= 1 && margin <= MOST_RENEW_MARGIN_SECONDS)) {
     fail('renewMarginSeconds', `${margin} is not from 1 to ${MOST_RENEW_MARGIN_SECONDS}`);
@@ -67,10 +69,16 @@ export function checkLeaseSourceOptions({
   if (!((resyncSeconds ?? RESYNC_SECONDS) >= 1)) fail('resyncSeconds', `${resyncSeconds} is not at least 1`);
 }
 
-function parseOption<T>(option: string, parse: () => T): T {
+function checkAddress(option: string, address: string, parse: (text: string) => unknown): void {
   try {
-    return parse();
+    parse(address);
   } catch (error) {
     throw new SelvageError('ERR_OPTION', `${option}: ${messageOf(error)}`, { cause: error });
   }
+  if (!isHostAddress(address))
+    fail(option, `${address} is not the address of one host that others can reach`);
+}
+
+function fail(option: string, what: string): never {
+  throw new SelvageError('ERR_OPTION', `${option}: ${what}`);
 }

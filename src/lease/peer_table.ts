@@ -1,25 +1,21 @@
 import { createHash } from 'node:crypto';
 
-import {
-  containsIpv4Prefix,
-  formatIpv4Prefix,
-  type Ipv4Prefix,
-  overlapsIpv4Prefix,
-  parseIpv4Prefix,
-} from '../ipv4_prefix.js';
-import type { Lease } from './lease.js';
+import { contains, formatPrefix, overlaps, parsePrefix, type Prefix } from '../prefix.js';
+import { isHostAddress } from './host_address.js';
+import type { Lease, LeaseSubnets } from './lease.js';
+import { addressOf, type LeaseHost, unreachable } from './lease_host.js';
 import type { StoreEntry, StoreEvent } from './store/lease_store.js';
 import { type LeaseProblem, readLease } from './read_lease.js';
 import type { Peer, RouteChange } from './route_source.js';
 
 /** Which of the leases are other hosts' to this one. */
 export interface PeerView {
-  readonly network: Ipv4Prefix;
-  readonly publicIp: string;
+  /** The overlay network, of each family that it has. */
+  readonly networks: readonly Prefix[];
+  readonly host: LeaseHost;
   /** Key of our own lease. */
   readonly ownKey: string;
-  /** Canonical text of our own subnet. */
-  readonly ownSubnet: string;
+  readonly ownSubnets: LeaseSubnets;
 }
 
 /** An entry and what became of it. */
@@ -28,18 +24,27 @@ interface Claim {
   readonly read: Lease | LeaseProblem;
   /** Undefined when key or value cannot be read. */
   readonly lease: Lease | undefined;
-  /** Why it is not routed to; '' when it may be. Ours is not routed to either. */
+  /** Those of its subnets that may be routed to; none of ours. */
+  readonly subnets: readonly string[];
+  /** Where its host is reached; '' without subnets. */
+  readonly address: string;
+  /** Why it, or one of its subnets, is not routed to; '' when all may be. */
   readonly fault: string;
 }
 
+/** What of a sound lease may be routed to. */
+type Verdict = Pick<Claim, 'subnets' | 'address' | 'fault'>;
+
 /** Entries that were removed and whose fault is remembered as told. */
 const MOST_FORGOTTEN = 1_000;
+/** Its own, and one for each subnet that another has. */
+const FAULTS_PER_CLAIM = 3;
 
 /**
  * The entries below `subnets` and the peers that follow from them. No I/O.
  *
- * A subnet can be claimed by several keys (with and without an IPv6 part); the one that was made first has it. One event
- * costs the same however many leases there are.
+ * Each subnet of a lease is a claim of its own. One can be claimed by several keys (with and without an IPv6 part); the one
+ * that was made first has it. One event costs the same however many leases there are.
  */
 export class PeerTable {
   readonly #onSkipped: (key: string, reason: string) => void;
@@ -51,7 +56,7 @@ export class PeerTable {
   #expectedKey = '';
   #leases = 0;
   #skipped = 0;
-  /** Fault and value of each entry that was told, by key; oldest first. */
+  /** Fault and value of each entry that was told, by key, or by key and subnet where others have that; oldest first. */
   readonly #told = new Map<string, string>();
 
   /** @param onSkipped called once for each key and value that is not routed to; must not throw */
@@ -111,12 +116,9 @@ export class PeerTable {
     const touched = new Set<string>();
     for (const event of events) {
       const key = event.kind === 'put' ? event.entry.key : event.key;
-      const before = this.#drop(key);
-      if (before !== undefined) touched.add(before);
-      if (event.kind === 'put') {
-        const now = this.#add(event.entry);
-        if (now !== undefined) touched.add(now);
-      }
+      for (const subnet of this.#drop(key)) touched.add(subnet);
+      if (event.kind !== 'put') continue;
+      for (const subnet of this.#add(event.entry)) touched.add(subnet);
     }
     const changes: RouteChange[] = [];
     for (const subnet of touched) {
@@ -131,40 +133,37 @@ export class PeerTable {
     return changes;
   }
 
-  /** @returns the subnet that it may be routed for */
-  #add(entry: StoreEntry, known?: Claim): string | undefined {
+  /** @returns the subnets that it may be routed for */
+  #add(entry: StoreEntry, known?: Claim): readonly string[] {
     const claim = this.#judge(entry, known);
-    this.#claims.set(entry.key, claim);
-    if (entry.key === this.#view.ownKey) return undefined;
+    const { key } = entry;
+    this.#claims.set(key, claim);
+    if (key === this.#view.ownKey) return [];
     if (claim.lease !== undefined) this.#leases++;
-    if (claim.fault !== '') {
-      this.#skipped++;
-      if (entry.key !== this.#expectedKey) this.#tell(entry, claim.fault);
-      return undefined;
+    if (claim.subnets.length === 0) this.#skipped++;
+    if (claim.fault !== '' && key !== this.#expectedKey) this.#tell(key, entry, claim.fault);
+    for (const subnet of claim.subnets) {
+      const claimants = this.#claimants.get(subnet);
+      if (claimants === undefined) this.#claimants.set(subnet, [key]);
+      else claimants.push(key);
     }
-    const subnet = claim.lease!.subnets.ipv4;
-    const claimants = this.#claimants.get(subnet);
-    if (claimants === undefined) this.#claimants.set(subnet, [entry.key]);
-    else claimants.push(entry.key);
-    return subnet;
+    return claim.subnets;
   }
 
-  /** @returns the subnet that it was claimed for */
-  #drop(key: string): string | undefined {
+  /** @returns the subnets that it was claimed for */
+  #drop(key: string): readonly string[] {
     const claim = this.#claims.get(key);
-    if (claim === undefined) return undefined;
+    if (claim === undefined) return [];
     this.#claims.delete(key);
-    if (key === this.#view.ownKey) return undefined;
+    if (key === this.#view.ownKey) return [];
     if (claim.lease !== undefined) this.#leases--;
-    if (claim.fault !== '') {
-      this.#skipped--;
-      return undefined;
+    if (claim.subnets.length === 0) this.#skipped--;
+    for (const subnet of claim.subnets) {
+      const claimants = this.#claimants.get(subnet)!.filter((claimant) => claimant !== key);
+      if (claimants.length > 0) this.#claimants.set(subnet, claimants);
+      else this.#claimants.delete(subnet);
     }
-    const subnet = claim.lease!.subnets.ipv4;
-    const claimants = this.#claimants.get(subnet)!.filter((claimant) => claimant !== key);
-    if (claimants.length > 0) this.#claimants.set(subnet, claimants);
-    else this.#claimants.delete(subnet);
-    return subnet;
+    return claim.subnets;
   }
 
   /** Gives the subnet to the oldest of its claimants. */
@@ -177,10 +176,12 @@ export class PeerTable {
     const claims = keys.map((key) => this.#claims.get(key)!);
     const first = claims.reduce((a, b) => (b.entry.createdAt < a.entry.createdAt ? b : a));
     for (const { entry } of claims) {
-      if (entry !== first.entry)
-        this.#tell(entry, `${first.entry.key} has the same subnet and was there first`);
+      if (entry !== first.entry) {
+        const place = `${entry.key} ${subnet}`;
+        this.#tell(place, entry, `${first.entry.key} has the same subnet and was there first`);
+      }
     }
-    const peer: Peer = { subnet, publicIp: first.lease!.value.publicIp };
+    const peer: Peer = { subnet, publicIp: first.address };
     this.#peers.set(subnet, peer);
     return peer;
   }
@@ -189,20 +190,21 @@ export class PeerTable {
   #judge(entry: StoreEntry, known: Claim | undefined): Claim {
     const same = known?.entry.revision === entry.revision && known.entry.value === entry.value;
     const read = same ? known.read : readLease(entry);
-    if ('reason' in read) return { entry, read, lease: undefined, fault: read.reason };
-    const fault = entry.key === this.#view.ownKey ? '' : faultOf(read, this.#view);
-    return { entry, read, lease: read, fault };
+    if ('reason' in read) return { entry, read, lease: undefined, ...refused(read.reason) };
+    const verdict = entry.key === this.#view.ownKey ? refused('') : verdictOn(read, this.#view);
+    return { entry, read, lease: read, ...verdict };
   }
 
-  #tell({ key, value }: StoreEntry, fault: string): void {
-    const known = this.#told.get(key);
+  /** @param place what is at fault: the key, or one subnet of it */
+  #tell(place: string, { key, value }: StoreEntry, fault: string): void {
+    const known = this.#told.get(place);
     // A digest, because a value may be a megabyte.
     const text = `${fault} ${createHash('sha256').update(value).digest('base64')}`;
     if (known === text) return;
     // At the end again, as the newest.
-    this.#told.delete(key);
-    this.#told.set(key, text);
-    if (this.#told.size > MOST_FORGOTTEN + this.#claims.size) {
+    this.#told.delete(place);
+    this.#told.set(place, text);
+    if (this.#told.size > MOST_FORGOTTEN + FAULTS_PER_CLAIM * this.#claims.size) {
       const [oldest] = this.#told.keys();
       this.#told.delete(oldest!);
     }
@@ -210,18 +212,43 @@ export class PeerTable {
   }
 }
 
-/** Why a sound lease is not a peer; '' when it is one. */
-function faultOf({ subnets, value }: Lease, { network, publicIp, ownSubnet }: PeerView): string {
+function refused(fault: string): Verdict {
+  return { subnets: [], address: '', fault };
+}
+
+function verdictOn({ subnets, value }: Lease, view: PeerView): Verdict {
+  const { underlay, address: own } = view.host;
   const backend = value.backendType.toLowerCase();
-  if (backend !== '' && backend !== 'udp')
-    return `its backend is ${JSON.stringify(value.backendType)}, not udp`;
-  const subnet: Ipv4Prefix = parseIpv4Prefix(subnets.ipv4);
-  if (!containsIpv4Prefix(network, subnet)) return `it lies outside the network ${formatIpv4Prefix(network)}`;
-  if (value.publicIp === publicIp)
-    return `it has this host's own public IP ${publicIp}; frames to it would loop`;
-  if (overlapsIpv4Prefix(subnet, parseIpv4Prefix(ownSubnet)))
-    return `it overlaps this host's own subnet ${ownSubnet}`;
-  return '';
+  if (backend !== '' && backend !== 'udp') {
+    return refused(`its backend is ${JSON.stringify(value.backendType)}, not udp`);
+  }
+  const address = addressOf(value, underlay);
+  if (address === undefined) return refused(unreachable(underlay));
+  if (!isHostAddress(address)) return refused(`${address} is no address at which others reach a host`);
+  if (address === own) return refused(`it has this host's own public IP ${own}; frames to it would loop`);
+  const all = [subnets.ipv4, subnets.ipv6].filter((subnet) => subnet !== undefined);
+  const sound: string[] = [];
+  const faults: string[] = [];
+  for (const subnet of all) {
+    const fault = faultOf(parsePrefix(subnet), view);
+    if (fault === '') sound.push(subnet);
+    else if (fault !== undefined) faults.push(`${all.length === 1 ? 'it' : `its subnet ${subnet}`} ${fault}`);
+  }
+  if (sound.length + faults.length === 0) {
+    const families = view.networks.map(({ family }) => `IPv${family}`).join(' and ');
+    return refused(`it has no ${families} subnet, and the network has nothing else`);
+  }
+  return { subnets: sound, address: sound.length === 0 ? '' : address, fault: faults.join('; ') };
+}
+
+/** Why a subnet is not routed to; '' when it is one of ours to reach, undefined when the network has not its family. */
+function faultOf(subnet: Prefix, { networks, ownSubnets }: PeerView): string | undefined {
+  const network = networks.find(({ family }) => family === subnet.family);
+  if (network === undefined) return undefined;
+  if (!contains(network, subnet)) return `lies outside the network ${formatPrefix(network)}`;
+  const own = subnet.family === 4 ? ownSubnets.ipv4 : ownSubnets.ipv6;
+  if (own === undefined || !overlaps(subnet, parsePrefix(own))) return '';
+  return `overlaps this host's own subnet ${own}`;
 }
 
 function samePeers(a: ReadonlyMap<string, Peer>, b: ReadonlyMap<string, Peer>): boolean {

@@ -1,5 +1,5 @@
 import { messageOf } from '../errors.js';
-import { isUnicastIpv4, parseIpv4 } from '../ipv4_prefix.js';
+import { isHostAddress } from './host_address.js';
 import type { Lease, LeaseSubnets } from './lease.js';
 import { parseLeaseKey } from './lease_key.js';
 import type { StoreEntry } from './store/lease_store.js';
@@ -27,20 +27,14 @@ export function readLease(entry: StoreEntry): Lease | LeaseProblem {
   }
   try {
     const value = parseLeaseValue(entry.value);
-    if (!isHostAddress(parseIpv4(value.publicIp))) {
-      return {
-        key,
-        subnets,
-        reason: `PublicIP ${value.publicIp} is no address at which others reach a host`,
-      };
+    // A PublicIPv6 beside a PublicIP counts only for those who would send to it.
+    const [name, address] =
+      value.publicIp === undefined ? ['PublicIPv6', value.publicIpv6!] : ['PublicIP', value.publicIp];
+    if (!isHostAddress(address)) {
+      return { key, subnets, reason: `${name} ${address} is no address at which others reach a host` };
     }
     return { key, subnets, value, reserved: entry.grant === '' };
   } catch (error) {
     return { key, subnets, reason: messageOf(error) };
   }
-}
-
-/** Whether other hosts can send to it: unicast, and not loopback (127/8). Link-local will do on one link, as for flanneld. */
-export function isHostAddress(address: number): boolean {
-  return isUnicastIpv4(address) && address >>> 24 !== 127;
 }

@@ -10,12 +10,13 @@
  * | any     | closed | `close`, or `open` rejecting         | a listener call after `close` resolved |
  */
 import type { SelvageError } from '../errors.js';
+import type { IpFamily } from '../ip_address.js';
 
-/** One other host's claim on a subnet. */
+/** One other host's claim on a subnet. A host with a subnet of each family makes two, with one public IP. */
 export interface Peer {
-  /** IPv4 prefix in canonical spelling; the key of the claim: a subnet has one peer. */
+  /** Prefix of either family in canonical spelling; the key of the claim: a subnet has one peer. */
   readonly subnet: string;
-  /** IPv4 address at which the peer's host receives datagrams. */
+  /** Address at which the peer's host receives datagrams, of the underlay's family. */
   readonly publicIp: string;
   /** UDP port there, 1..65535; absent when the source does not know it and the configured one applies. */
   readonly port?: number;
@@ -24,15 +25,19 @@ export interface Peer {
 /**
  * Everything a source knows at one moment. Sound: subnets are inside the network, and no two are equal. Those of a store may
  * nest (hosts with different SubnetLen); the longest wins.
+ *
+ * Of each family both or neither, and at least one family.
  */
 export interface RouteSnapshot {
-  /** The whole overlay network. */
-  readonly network: string;
-  /** This host's own subnet. */
-  readonly subnet: string;
-  /** The same for IPv6, which selvage does not carry yet: for subnet.env. Both or neither. */
+  /** The whole overlay network, IPv4. */
+  readonly network?: string;
+  /** This host's own subnet of it. */
+  readonly subnet?: string;
+  /** The same for IPv6. */
   readonly ipv6Network?: string;
   readonly ipv6Subnet?: string;
+  /** Family of the datagrams between hosts, and so of every peer's address. */
+  readonly underlay: IpFamily;
   /** UDP port of every host, where the source knows it (Backend.Port of the network config). */
   readonly port?: number;
   /** All other hosts. */

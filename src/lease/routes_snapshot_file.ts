@@ -2,12 +2,14 @@ import { z } from 'zod';
 
 import { writeFileAtomically } from '../atomic_file.js';
 import { messageOf, SelvageError } from '../errors.js';
-import { containsIpv4Prefix, isUnicastIpv4, parseIpv4, parseIpv4Prefix } from '../ipv4_prefix.js';
+import { familyOf, type IpFamily } from '../ip_address.js';
+import { contains, parsePrefix } from '../prefix.js';
 import type { HeldConfig } from './acquire_lease.js';
 import { readTextFile } from './file/file_reader.js';
+import { isUnicastAddress } from './host_address.js';
 import type { Lease } from './lease.js';
 import { parseLeaseKey } from './lease_key.js';
-import { parseNetworkConfig } from './network/network_config.js';
+import { type NetworkConfig, parseNetworkConfig } from './network/network_config.js';
 import type { Peer } from './route_source.js';
 
 /** Our own lease as an earlier run last saw it. */
@@ -24,6 +26,8 @@ export interface SavedLease {
 export interface SavedRoutes {
   readonly savedAt: Date;
   readonly held: HeldConfig;
+  /** Family of the peers' addresses. */
+  readonly underlay: IpFamily;
   readonly own: SavedLease;
   readonly peers: readonly Peer[];
 }
@@ -38,7 +42,8 @@ export interface RoutesSnapshotFileOptions {
   readonly onWarning: (reason: string) => void;
 }
 
-const VERSION = 1;
+/** Of what is written. Version 1 knew no IPv6 underlay; a file of it is read as one of an IPv4 underlay. */
+const VERSION = 2;
 /** As for a routes file: 65,536 peers take about 4 MiB. */
 const MAX_BYTES = 64 * 1024 * 1024;
 /** Changes of so long a time make one write. */
@@ -47,15 +52,16 @@ const DEBOUNCE_MILLIS = 1_000;
 const MODE = 0o600;
 
 const fileSchema = z.object({
-  version: z.literal(VERSION),
+  version: z.literal([1, VERSION]),
   networkKey: z.string(),
   savedAt: z.iso.datetime(),
   config: z.string(),
+  underlay: z.literal([4, 6]).default(4),
   own: z.object({
     key: z.string(),
     createdAt: z.string().regex(/^[0-9]{1,19}$/),
     grant: z.string(),
-    publicIp: z.string(),
+    publicIp: z.string().exactOptional(),
     publicIpv6: z.string().exactOptional(),
     expiresAt: z.iso.datetime().nullable(),
   }),
@@ -121,18 +127,19 @@ export class RoutesSnapshotFile {
   }
 }
 
-function formatSnapshot({ savedAt, held, own, peers }: SavedRoutes, networkKey: string): string {
+function formatSnapshot({ savedAt, held, underlay, own, peers }: SavedRoutes, networkKey: string): string {
   const { publicIp, publicIpv6 } = own.lease.value;
   return JSON.stringify({
     version: VERSION,
     networkKey,
     savedAt: savedAt.toISOString(),
     config: held.text,
+    underlay,
     own: {
       key: own.lease.key,
       createdAt: String(own.createdAt),
       grant: own.grant,
-      publicIp,
+      ...(publicIp === undefined ? {} : { publicIp }),
       ...(publicIpv6 === undefined ? {} : { publicIpv6 }),
       expiresAt: own.expiresAt?.toISOString() ?? null,
     },
@@ -150,20 +157,22 @@ function parseSnapshot(text: string, networkKey: string): SavedRoutes {
   const { key, createdAt, grant, expiresAt, ...addresses } = file.own;
   const subnets = parseLeaseKey(key);
   if (subnets === undefined) throw new Error(`own.key ${JSON.stringify(key)} names no subnet`);
-  const { network } = held.config;
-  if (!containsIpv4Prefix(network, parseIpv4Prefix(subnets.ipv4)))
+  const own = [subnets.ipv4, subnets.ipv6].filter((subnet) => subnet !== undefined);
+  if (!own.every((subnet) => liesIn(held.config, subnet)))
     throw new Error('own.key lies outside the network');
-  const seen = new Set([subnets.ipv4]);
+  const seen = new Set(own);
   for (const { subnet, publicIp } of file.peers) {
-    if (!containsIpv4Prefix(network, parseIpv4Prefix(subnet)))
-      throw new Error(`peer ${subnet} lies outside the network`);
-    if (!isUnicastIpv4(parseIpv4(publicIp))) throw new Error(`peer ${subnet} has no host's address`);
+    if (!liesIn(held.config, subnet)) throw new Error(`peer ${subnet} lies outside the network`);
+    if (!isUnicastAddress(publicIp)) throw new Error(`peer ${subnet} has no host's address`);
+    if (familyOf(publicIp) !== file.underlay)
+      throw new Error(`peer ${subnet} has an address of another family than the underlay`);
     if (seen.has(subnet)) throw new Error(`peer ${subnet} is there twice`);
     seen.add(subnet);
   }
   return {
     savedAt: new Date(file.savedAt),
     held,
+    underlay: file.underlay,
     own: {
       lease: { subnets, key, reserved: expiresAt === null, value: { ...addresses, backendType: '' } },
       createdAt: BigInt(createdAt),
@@ -172,6 +181,12 @@ function parseSnapshot(text: string, networkKey: string): SavedRoutes {
     },
     peers: file.peers,
   };
+}
+
+/** @throws SelvageError ERR_PREFIX_INVALID */
+function liesIn({ ipv4, ipv6 }: NetworkConfig, subnet: string): boolean {
+  const prefix = parsePrefix(subnet);
+  return [ipv4, ipv6].some((family) => family !== undefined && contains(family.network, prefix));
 }
 
 function firstLine(error: unknown): string {

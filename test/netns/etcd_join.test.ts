@@ -189,7 +189,7 @@ t.test('the network config', async (t) => {
       'udp src port 9285 and udp dst port 9285 and src host 192.168.100.1 and dst host 192.168.100.2';
     const dump = lab.host(1).spawn('tcpdump', ['-i', 'u2', '-n', '-c', '1', filter]);
     await until('tcpdump to listen', () => dump.stderr.includes('listening'));
-    const far = (await daemons[1]!.status()).network!.subnet.split('/')[0]!;
+    const far = (await daemons[1]!.status()).network!.subnet!.split('/')[0]!;
     t.ok(await reaches(lab.host(0), far), 'host1 reaches the device of host2');
     t.equal((await dump.result(SECONDS)).code, 0, 'by datagrams of that port');
   });
@@ -322,7 +322,7 @@ t.test("flanneld's command line and environment", async (t) => {
       await says(daemon, /^ready$/);
       t.equal((await httpGet(host, '/readyz')).code, 200, 'health is where it was asked for');
       t.match(readFileSync(daemon.files.subnetEnv, 'utf8'), /FLANNEL_IPMASQ=true\n$/, 'masquerading is on');
-      const { subnet } = (await daemon.status()).network!;
+      const subnet = (await daemon.status()).network!.subnet!;
       const { value } = await network.lease(subnet);
       t.equal(
         value,
@@ -332,7 +332,7 @@ t.test("flanneld's command line and environment", async (t) => {
     });
   }
   await t.test('the two carry frames for each other', async (t) => {
-    const far = (await daemons[1]!.status()).network!.subnet.split('/')[0]!;
+    const far = (await daemons[1]!.status()).network!.subnet!.split('/')[0]!;
     t.ok(await reaches(host1, far));
   });
 });

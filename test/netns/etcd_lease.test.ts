@@ -84,7 +84,7 @@ t.test('the lease is lost', async (t) => {
   });
 
   await t.test('deleted and taken while the daemon looks away: likewise', async (t) => {
-    const { subnet } = (await daemon.status()).network!;
+    const subnet = (await daemon.status()).network!.subnet!;
     await takenBy(daemon, async () => {
       daemon.child.kill('SIGSTOP');
       await etcd.del(leaseKey(subnet));
@@ -96,7 +96,7 @@ t.test('the lease is lost', async (t) => {
   });
 
   await t.test('its last stop leaves lease, firewall and subnet.env, as flanneld does', async (t) => {
-    const { subnet } = (await daemon.status()).network!;
+    const subnet = (await daemon.status()).network!.subnet!;
     t.equal((await daemon.stop()).code, 0);
     t.equal((await network.lease(subnet)).value, leaseValue(host1.publicIp), 'lease');
     t.match(await firewall(host1), subnet, 'firewall');
@@ -106,7 +106,7 @@ t.test('the lease is lost', async (t) => {
 
   await t.test('--exit-on-lease-loss: exit code 0, and a line says why', async (t) => {
     const leaving = await network.start(0, { extraArgs: ['--exit-on-lease-loss'] });
-    const { subnet } = (await leaving.status()).network!;
+    const subnet = (await leaving.status()).network!.subnet!;
     await etcd.del(leaseKey(subnet));
     t.equal((await leaving.child.result(SECONDS)).code, 0, 'exit code, as flanneld');
     const said = leaving.log.filter(({ msg }) => msg.includes(`lease ${subnet} was lost: it was deleted`));
@@ -369,7 +369,7 @@ async function assertMoved(
   before: string,
 ): Promise<void> {
   const [host1, host2] = network.lab.hosts as [LabHost, LabHost];
-  const { subnet } = (await daemon.status()).network!;
+  const subnet = (await daemon.status()).network!.subnet!;
   const address = subnet.split('/')[0]!;
   t.not(subnet, before, `${before} is given up for ${subnet}`);
   t.equal((await network.lease(subnet)).value, leaseValue(host1.publicIp), 'which is leased');

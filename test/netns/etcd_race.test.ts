@@ -67,7 +67,7 @@ t.test(`${HOSTS} hosts start together on a network with ${SUBNETS} subnets`, asy
 
   await t.test('a lease is released: a late host gets it', async (t) => {
     const leaving = winners[0]!;
-    const { subnet } = (await leaving.status()).network!;
+    const subnet = (await leaving.status()).network!.subnet!;
     t.equal((await leaving.stop()).code, 0);
     const release = await network.selvage(['lease', 'release', subnet, '--force']);
     t.equal(release.code, 0, release.stderr);

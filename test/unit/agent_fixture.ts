@@ -109,7 +109,7 @@ export function view(changes: Partial<AgentView> = {}): AgentView {
     startedAt: STARTED,
     networkName: '/coreos.com/network',
     source: { kind: 'store', state: sourceState() },
-    snapshot: { network: '10.1.0.0/16', subnet: '10.1.2.0/24', port: 8285 },
+    snapshot: { network: '10.1.0.0/16', subnet: '10.1.2.0/24', underlay: 4, port: 8285 },
     publicIp: '192.0.2.1',
     underlay: { interface: 'eth0', address: '192.0.2.1', mtuBytes: 1500 },
     forwarder: stats(),

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import t from 'tap';
 
 import { type Choice, chooseSubnet, type SubnetQuestion } from '../../src/lease/network/choose_subnet.js';
+import type { LeaseHost } from '../../src/lease/lease_host.js';
 import { findFreeSubnets, rangeOf } from '../../src/lease/network/free_subnet.js';
 import type { Lease, LeaseSubnets } from '../../src/lease/lease.js';
 import { formatLeaseKey } from '../../src/lease/lease_key.js';
@@ -32,7 +33,8 @@ function lease(ipv4: string, publicIp = THEIRS, more: { ipv6?: string; reserved?
 }
 
 function choose(config: NetworkConfig, leases: readonly Lease[], more: Partial<SubnetQuestion> = {}): Choice {
-  return chooseSubnet({ config, leases, publicIp: OURS, random: () => 0, ...more });
+  const host: LeaseHost = { underlay: 4, address: OURS, value: { publicIp: OURS, backendType: '' } };
+  return chooseSubnet({ config, leases, host, random: () => 0, ...more });
 }
 
 t.test('the lease with our public IP is used again', (t) => {
@@ -163,6 +165,21 @@ t.test('the IPv6 subnet is chosen by itself', (t) => {
   t.end();
 });
 
+t.test('a network of IPv6 alone gives IPv6 alone, and takes nothing else back', (t) => {
+  const config = parseNetworkConfig('{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00::/62"}');
+  const only = { ipv6: 'fd00:0:0:2::/64' };
+  const dual = { ipv4: '10.1.1.0/24', ...only };
+  const taken = [lease('10.1.1.0/24', THEIRS, { ipv6: 'fd00:0:0:1::/64' })];
+  t.strictSame(choose(config, taken), { kind: 'create', how: 'new', subnets: only });
+  t.match(choose(config, [], { previous: only }), { how: 'previous', subnets: only });
+  t.match(choose(config, [], { previous: dual }), { how: 'new' });
+  const ours = { ...lease('', OURS), subnets: only, key: formatLeaseKey(only) };
+  t.match(choose(config, [ours]), { kind: 'reuse', lease: ours });
+  t.match(choose(config, [lease('10.1.1.0/24', OURS, only)]), { kind: 'create', discard: { subnets: dual } });
+  t.match(choose(DUAL, [ours]), { kind: 'create', discard: { subnets: only } }, 'nor the other way round');
+  t.end();
+});
+
 t.test('when nothing is free the message has the numbers and the remedies', (t) => {
   const all = Array.from({ length: 16 }, (_, index) =>
     lease(`10.1.${index}.0/24`, THEIRS, { reserved: index % 5 === 1 }),
@@ -233,7 +250,7 @@ t.test(`free subnets are those of a slow search, whatever the lengths (TEST_SEED
         const lengthField = family === 4 ? 'SubnetLen' : 'IPv6SubnetLen';
         const dual = family === 4 ? '' : '"EnableIPv6":true,"Network":"10.0.0.0/8",';
         const parsed = parseNetworkConfig(`{${dual}${config},"${lengthField}":${bits}}`);
-        const pool = family === 4 ? parsed.ipv4 : parsed.ipv6!.pool;
+        const { pool } = family === 4 ? parsed.ipv4! : parsed.ipv6!;
         const ranges = prefixes.map((taken) =>
           rangeOf(family, `${formatAddress(family, taken.address)}/${taken.bits}`),
         );

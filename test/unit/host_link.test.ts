@@ -3,7 +3,12 @@
  */
 import t from 'tap';
 
-import { globalIpv6Address, type HostAddress, usableIpv4Addresses } from '../../src/host/host_link.js';
+import {
+  allIpv6Addresses,
+  type HostAddress,
+  usableIpv4Addresses,
+  usableIpv6Addresses,
+} from '../../src/host/host_link.js';
 
 function link(addresses: readonly HostAddress[]): Parameters<typeof usableIpv4Addresses>[0] {
   return { ifname: 'u1', mtu: 1500, addr_info: addresses };
@@ -58,6 +63,14 @@ t.test('IPv6', (t) => {
     ['one that another host has never', [v6('2001:db8::1', { dadfailed: true })], undefined],
     ['IPv4 never', [v4('192.0.2.1')], undefined],
   ];
-  for (const [rule, addresses, expected] of rows) t.equal(globalIpv6Address(link(addresses)), expected, rule);
+  for (const [rule, addresses, expected] of rows) {
+    t.equal(usableIpv6Addresses(link(addresses))[0], expected, rule);
+  }
+  t.end();
+});
+
+t.test('of IPv6 an operator may name every address but link-local', (t) => {
+  const addresses = [v6('fe80::1'), v6('2001:db8::1', { deprecated: true }), v4('192.0.2.1'), v6('fd00::1')];
+  t.strictSame(allIpv6Addresses(link(addresses)), ['2001:db8::1', 'fd00::1']);
   t.end();
 });

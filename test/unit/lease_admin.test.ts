@@ -254,6 +254,68 @@ t.test('in a network with IPv6 a reservation has both subnets', async (t) => {
   t.match(await reserveLease(store, { subnet: '10.1.2.0/24' }, signal), { how: 'kept' });
 });
 
+t.test(
+  'in a network of IPv6 alone leases are listed, reserved and released by their IPv6 subnet',
+  async (t) => {
+    const config = '{"EnableIPv4": false, "EnableIPv6": true, "IPv6Network": "fd00::/48"}';
+    const store = await openStore(t, {}, config);
+    const [key, value] = [
+      'subnets/0.0.0.0-0&fd00:0:0:a::-64',
+      '{"PublicIP":"0.0.0.0","PublicIPv6":"2001:db8::a"}',
+    ];
+    await store.create(key, value, DAY_SECONDS, signal);
+    const publicIp = '2001:DB8::9';
+    await t.rejects(reserveLease(store, { subnet: '10.1.3.0/24,fd00:0:0:9::/64', publicIp }, signal), {
+      code: 'ERR_OPTION',
+      message: /the network has no IPv4: leave 10\.1\.3\.0\/24 out/,
+    });
+    t.match(await reserveLease(store, { subnet: 'fd00:0:0:9::/64', publicIp }, signal), { how: 'created' });
+    t.match(await reserveLease(store, { subnet: 'fd00:0:0:a::/64' }, signal), { how: 'kept' });
+    t.strictSame(await stateOf(store), {
+      'subnets/0.0.0.0-0&fd00:0:0:9::-64': 'R {"PublicIP":"0.0.0.0","PublicIPv6":"2001:db8::9"}',
+      [key]: `R ${value}`,
+    });
+    const keys = (await listLeases(store, {}, signal)).map((record) => record.key);
+    t.strictSame(keys, ['subnets/0.0.0.0-0&fd00:0:0:9::-64', key]);
+    t.match(await showLease(store, '2001:db8::a', signal), [{ key }]);
+    t.match(await releaseLease(store, { subnet: 'fd00:0:0:a::/64' }, signal), { how: 'timed', key });
+  },
+);
+
+t.test('a reservation may name the addresses of both families', async (t) => {
+  const store = await openStore(t, {}, DUAL_CONFIG);
+  const subnet = 'fd00:0:0:3::/64,10.1.3.0/24';
+  const reserve = (publicIp: string): Promise<unknown> => reserveLease(store, { subnet, publicIp }, signal);
+  await t.rejects(reserve('192.0.2.3,192.0.2.4'), { message: /at most one IPv4 and one IPv6 address/ });
+  await t.rejects(reserve('192.0.2.3,fe80::1'), {
+    message: /^publicIp: fe80::1 is not the address of one host/,
+  });
+  t.match(await reserve('192.0.2.3,2001:db8::3'), { how: 'created' });
+  t.strictSame(await stateOf(store), {
+    'subnets/10.1.3.0-24&fd00:0:0:3::-64': 'R {"PublicIP":"192.0.2.3","PublicIPv6":"2001:db8::3"}',
+  });
+  t.match(await reserve('2001:db8::3'), { how: 'already' });
+  await t.rejects(reserve('192.0.2.3,2001:db8::4'), {
+    code: 'ERR_LEASE_CONFLICT',
+    message: /^10\.1\.3\.0\/24 fd00:0:0:3::\/64 is reserved for 192\.0\.2\.3 2001:db8::3: release it first/,
+  });
+  await t.rejects(reserveLease(store, { subnet: 'fd00:0:0:4::/64', publicIp: '192.0.2.4' }, signal), {
+    message: /the network has IPv4: add one of .*, as in 10\.1\.2\.0\/24,fd00:0:0:4::\/64/,
+  });
+});
+
+t.test('a list has leases of IPv6 alone behind those with IPv4, in the order of subnets', async (t) => {
+  const names = [
+    '0.0.0.0-0&fd00:0:0:a::-64',
+    '255.0.0.0-24',
+    '0.0.0.0-0&fd00:0:0:9::-64',
+    '10.1.2.0-24&fd00::-64',
+  ];
+  const store = await openStore(t, Object.fromEntries(names.map((name) => [name, '192.0.2.1'])));
+  const keys = (await listLeases(store, {}, signal)).map(({ key }) => key.slice('subnets/'.length));
+  t.strictSame(keys, [names[3], names[1], names[2], names[0]]);
+});
+
 t.test('without a network config nothing free is reserved', async (t) => {
   const store = new MemoryStore();
   t.teardown(() => store.close());

@@ -121,11 +121,7 @@ export class Host implements LeaseSourceListener {
 let hosts = 0;
 
 /** A host on a space; closed at the end of the test. */
-export function makeHost(
-  t: Test,
-  space: MemorySpace,
-  options: Partial<LeaseSourceOptions> & { readonly publicIp: string },
-): Host {
+export function makeHost(t: Test, space: MemorySpace, options: Partial<LeaseSourceOptions>): Host {
   const store = new HookedStore(space);
   hosts++;
   const host = new Host(store, { store, host: { id: `id-${hosts}`, name: `host-${hosts}` }, ...options });
@@ -152,8 +148,16 @@ export function keyOf(subnet: string): string {
   return `subnets/${subnet.replace('/', '-')}`;
 }
 
-export function valueOf(publicIp: string): string {
-  return formatLeaseValue({ publicIp, backendType: '' });
+/** The same with a /48 of IPv6. */
+export const DUAL = SIXTEEN.replace('{', '{"EnableIPv6":true,"IPv6Network":"fd00:1::/48",');
+export const IPV6_ONLY = '{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00:1::/48"}';
+
+export function valueOf(publicIp: string, publicIpv6?: string): string {
+  return formatLeaseValue({
+    publicIp,
+    ...(publicIpv6 === undefined ? {} : { publicIpv6 }),
+    backendType: '',
+  });
 }
 
 /** Writes a lease as another host or an operator would. */

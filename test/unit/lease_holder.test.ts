@@ -86,7 +86,7 @@ t.test('a lease taken by another host is left to it, and this one moves', async 
   t.match(host.snapshot, { subnet: to.subnets.ipv4, network: '10.1.0.0/16' });
   await host.routes(SUBNET, '192.0.2.66');
   t.equal(host.peers.get('10.1.14.0/24'), '192.0.2.14');
-  t.notOk(host.peers.has(to.subnets.ipv4), 'the new subnet is kept apart');
+  t.notOk(host.peers.has(to.subnets.ipv4!), 'the new subnet is kept apart');
   t.strictSame(host.order.slice(2), ['lost', 'moved', 'changes'], 'after connection and acquired');
   t.equal(space.get(KEY)?.value, valueOf('192.0.2.66'));
   t.equal(host.source.state.lease?.key, to.key);

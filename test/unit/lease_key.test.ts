@@ -11,11 +11,12 @@ t.test('a key has the form that flanneld gives it', (t) => {
     formatLeaseKey({ ipv4: '10.12.13.0/24', ipv6: 'fd00:12:13::/56' }),
     'subnets/10.12.13.0-24&fd00:12:13::-56',
   );
+  t.equal(formatLeaseKey({ ipv6: 'fd00:12:13::/56' }), 'subnets/0.0.0.0-0&fd00:12:13::-56', 'IPv6 alone');
   t.end();
 });
 
 t.test('every key that flanneld matches is read: the end counts, and any spelling', (t) => {
-  const rows: [key: string, ipv4: string, ipv6?: string][] = [
+  const rows: [key: string, ipv4: string | undefined, ipv6?: string][] = [
     ['subnets/10.5.52.0-24', '10.5.52.0/24'],
     ['subnets/10.12.13.0-24&fd00:12:13::-56', '10.12.13.0/24', 'fd00:12:13::/56'],
     ['10.5.52.0-24', '10.5.52.0/24'],
@@ -27,9 +28,11 @@ t.test('every key that flanneld matches is read: the end counts, and any spellin
     ['subnets/10.1.2.0-24&fd00:0:0:1:0:0:0:0-64', '10.1.2.0/24', 'fd00:0:0:1::/64'],
     ['subnets/10.1.2.0-24&fd00::2-127', '10.1.2.0/24', 'fd00::2/127'],
     ['subnets/10.1.2.0-24&::-0', '10.1.2.0/24', '::/0'],
+    ['subnets/0.0.0.0-0&fd00:12:13::-56', undefined, 'fd00:12:13::/56'],
   ];
   for (const [key, ipv4, ipv6] of rows) {
-    t.strictSame(parseLeaseKey(key), ipv6 === undefined ? { ipv4 } : { ipv4, ipv6 }, key);
+    const expected = { ...(ipv4 === undefined ? {} : { ipv4 }), ...(ipv6 === undefined ? {} : { ipv6 }) };
+    t.strictSame(parseLeaseKey(key), expected, key);
   }
   t.end();
 });
@@ -79,12 +82,15 @@ t.test(`every key that is written is read back (TEST_SEED=${TEST_SEED})`, (t) =>
   const hextets = fc.array(fc.integer({ min: 0, max: 0xffff }), { minLength: 3, maxLength: 3 });
   const octets = fc.array(fc.integer({ min: 0, max: 255 }), { minLength: 3, maxLength: 3 });
   fc.assert(
-    fc.property(octets, fc.option(hextets, { nil: undefined }), (quad, groups) => {
-      const ipv4 = `${quad.join('.')}.0/24`;
+    fc.property(fc.option(octets), fc.option(hextets), (quad, groups) => {
+      fc.pre(quad !== null || groups !== null);
       const hex = groups?.map((group) => (group | 0x1000).toString(16)).join(':');
-      const subnets = hex === undefined ? { ipv4 } : { ipv4, ipv6: `${hex}::/48` };
+      const subnets = {
+        ...(quad === null ? {} : { ipv4: `${quad.join('.')}.0/24` }),
+        ...(hex === undefined ? {} : { ipv6: `${hex}::/48` }),
+      };
       const back = parseLeaseKey(formatLeaseKey(subnets));
-      return back?.ipv4 === subnets.ipv4 && back.ipv6 === subnets.ipv6;
+      return back !== undefined && back.ipv4 === subnets.ipv4 && back.ipv6 === subnets.ipv6;
     }),
     { seed: TEST_SEED, numRuns: 1000 },
   );
@@ -119,6 +125,13 @@ t.test('an entry is a lease, or says why not', (t) => {
     ['{"PublicIP":"0.0.0.0"}', /^PublicIP 0.0.0.0 is no address at which others reach a host$/],
     ['{"PublicIP":"255.255.255.255"}', /is no address at which others reach a host$/],
     ['{"PublicIP":"127.0.0.1"}', /is no address at which others reach a host$/],
+    [
+      '{"PublicIP":"0.0.0.0","PublicIPv6":"::1"}',
+      /^PublicIPv6 ::1 is no address at which others reach a host$/,
+    ],
+    ['{"PublicIP":"0.0.0.0","PublicIPv6":"fe80::1"}', /^PublicIPv6 fe80::1 is no address/],
+    ['{"PublicIP":"0.0.0.0","PublicIPv6":"::ffff:192.0.2.1"}', /^PublicIPv6 .* is no address/],
+    ['{"PublicIP":"127.0.0.1","PublicIPv6":"2001:db8::1"}', /^PublicIP 127.0.0.1 is no address/],
     ['{}', /^PublicIP is missing$/],
     ['', /^not valid JSON at line 1, column 1: the file ends/],
   ];

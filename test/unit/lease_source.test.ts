@@ -7,7 +7,16 @@ import { LeaseSource } from '../../src/lease/lease_source.js';
 import { MemorySpace } from '../../src/lease/store/memory_space.js';
 import { MemoryStore } from '../../src/lease/store/memory_store.js';
 import { until } from '../netns/until.js';
-import { DAY_SECONDS, keyOf, makeHost, putConfig, putLease, SIXTEEN, valueOf } from './lease_fixture.js';
+import {
+  DAY_SECONDS,
+  IPV6_ONLY,
+  keyOf,
+  makeHost,
+  putConfig,
+  putLease,
+  SIXTEEN,
+  valueOf,
+} from './lease_fixture.js';
 
 const UNAVAILABLE = new SelvageError('ERR_STORE_UNAVAILABLE', 'test: no answer');
 const DENIED = new SelvageError('ERR_STORE_DENIED', 'test: permission denied');
@@ -23,7 +32,7 @@ t.test('the first snapshot has network, own subnet, port and the others', async 
     port: 8285,
     peers: [{ subnet: '10.1.3.0/24', publicIp: '192.0.2.3' }],
   });
-  const entry = space.get(keyOf(first.subnet))!;
+  const entry = space.get(keyOf(first.subnet!))!;
   t.equal(
     entry.value,
     '{"PublicIP":"192.0.2.1","PublicIPv6":null}',
@@ -43,9 +52,87 @@ t.test('a network with IPv6 has both families in key and snapshot', async (t) =>
   const host = makeHost(t, space, { publicIp: '192.0.2.1', publicIpv6: '2001:DB8:0::1' });
   const first = await host.open();
   t.equal(first.ipv6Network, 'fd00:1::/48');
-  const key = `${keyOf(first.subnet)}&${first.ipv6Subnet!.replace('/', '-')}`;
+  const key = `${keyOf(first.subnet!)}&${first.ipv6Subnet!.replace('/', '-')}`;
   t.equal(space.get(key)?.value, '{"PublicIP":"192.0.2.1","PublicIPv6":"2001:db8::1"}');
 });
+
+t.test(
+  'over an IPv6 underlay a host is known by its IPv6 address, and finds the lease that flanneld made',
+  async (t) => {
+    const space = new MemorySpace();
+    putConfig(space);
+    putLease(space, '10.1.7.0/24', '192.0.2.1');
+    space.put(keyOf('10.1.3.0/24'), valueOf('192.0.2.1', '2001:db8::3'), DAY_SECONDS);
+    const options = { publicIp: '192.0.2.1', publicIpv6: '2001:db8::1', underlay: 6 } as const;
+    const host = makeHost(t, space, options);
+    t.match(await host.open(), {
+      subnet: '10.1.7.0/24',
+      underlay: 6,
+      peers: [{ subnet: '10.1.3.0/24', publicIp: '2001:db8::3' }],
+    });
+    t.equal(space.get(keyOf('10.1.7.0/24'))?.value, valueOf('192.0.2.1', '2001:db8::1'));
+    t.ok(space.get('selvage/hosts/2001:db8::1'), 'presence is claimed under it');
+    space.put(keyOf('10.1.7.0/24'), valueOf('192.0.2.1', '2001:db8::66'), DAY_SECONDS);
+    t.match(await host.heard('lost'), { reason: 'host 192.0.2.1 2001:db8::66 has taken it' });
+  },
+);
+
+t.test('in a network of IPv6 alone a lease has IPv6 alone', async (t) => {
+  const space = new MemorySpace();
+  putConfig(space, IPV6_ONLY);
+  const [other, value] = [
+    'subnets/0.0.0.0-0&fd00:1:0:3::-64',
+    '{"PublicIP":"0.0.0.0","PublicIPv6":"2001:db8::3"}',
+  ];
+  space.put(other, value, DAY_SECONDS);
+  const host = makeHost(t, space, { publicIp: '192.0.2.1', publicIpv6: '2001:db8::1' });
+  const first = await host.open();
+  t.strictSame(first, {
+    ipv6Network: 'fd00:1::/48',
+    ipv6Subnet: first.ipv6Subnet,
+    underlay: 6,
+    port: 8285,
+    peers: [{ subnet: 'fd00:1:0:3::/64', publicIp: '2001:db8::3' }],
+  });
+  const key = `subnets/0.0.0.0-0&${first.ipv6Subnet!.replace('/', '-')}`;
+  t.equal(space.get(key)?.value, '{"PublicIP":"0.0.0.0","PublicIPv6":"2001:db8::1"}');
+  space.remove(key);
+  t.match(await host.heard('regained'), { lease: { key } }, 'a lost one is taken again');
+  space.put(key, value, DAY_SECONDS);
+  t.match(await host.heard('lost', 2), { reason: 'host 2001:db8::3 has taken it' });
+});
+
+t.test('a host without an address of the underlay does not start', async (t) => {
+  const rows: [config: string, options: Parameters<typeof makeHost>[2]][] = [
+    [IPV6_ONLY, { publicIp: '192.0.2.1' }],
+    [SIXTEEN, { publicIpv6: '2001:db8::1' }],
+    [SIXTEEN, { publicIp: '192.0.2.1', underlay: 6 }],
+  ];
+  for (const [config, options] of rows) {
+    const space = new MemorySpace();
+    putConfig(space, config);
+    await t.rejects(makeHost(t, space, options).open(), { code: 'ERR_PUBLIC_IP' }, JSON.stringify(options));
+    t.strictSame(space.list('subnets').entries, [], 'and leaves nothing behind');
+  }
+});
+
+t.test(
+  'a config that changes its families while a host waits changes the address that it claims',
+  async (t) => {
+    const space = new MemorySpace();
+    putConfig(space, IPV6_ONLY);
+    space.put('selvage/hosts/2001:db8::1', '{"host":"other","name":"other"}', DAY_SECONDS);
+    const host = makeHost(t, space, { publicIp: '192.0.2.1', publicIpv6: '2001:db8::1' });
+    const opening = host.open();
+    t.match(await host.heard('duplicatePublicIp'), { publicIp: '2001:db8::1', other: 'other' });
+    putConfig(space);
+    t.match(await opening, { underlay: 4, network: '10.1.0.0/16' });
+    t.equal(host.source.state.duplicate, undefined);
+    t.ok(space.get('selvage/hosts/192.0.2.1'));
+    await host.source.close();
+    t.equal(space.get('selvage/hosts/192.0.2.1'), undefined);
+  },
+);
 
 t.test('twenty hosts that start at once on sixteen subnets: no two alike, the rest told why', async (t) => {
   const space = new MemorySpace();
@@ -64,7 +151,7 @@ t.test('twenty hosts that start at once on sixteen subnets: no two alike, the re
   const holders = hosts.filter((host) => host.snapshot !== undefined);
   for (const host of holders) {
     await until('every host to route to the fifteen others', () => host.peers.size === 15);
-    t.notOk(host.peers.has(host.snapshot!.subnet));
+    t.notOk(host.peers.has(host.snapshot!.subnet!));
   }
 });
 
@@ -80,7 +167,7 @@ t.test('a lost race is run again, as often as it takes', async (t) => {
   };
   const first = await host.open();
   t.equal(thief, 12, 'every attempt before was lost');
-  t.match(space.get(keyOf(first.subnet)), { value: valueOf('192.0.2.1') });
+  t.match(space.get(keyOf(first.subnet!)), { value: valueOf('192.0.2.1') });
 });
 
 t.test(
@@ -271,11 +358,11 @@ t.test('close keeps the lease and takes back the presence; later changes are not
   t.match(JSON.parse(space.get('selvage/hosts/192.0.2.1')!.value), { host: 'a', name: 'alpha' });
   await host.source.close();
   await host.source.close();
-  t.ok(space.get(keyOf(subnet)));
+  t.ok(space.get(keyOf(subnet!)));
   t.equal(space.get('selvage/hosts/192.0.2.1'), undefined);
   const heard = host.order.length;
   putLease(space, '10.1.14.0/24', '192.0.2.9');
-  space.remove(keyOf(subnet));
+  space.remove(keyOf(subnet!));
   await sleep(300);
   t.equal(host.order.length, heard);
 });
@@ -293,7 +380,7 @@ t.test('close leaves no timer behind, whatever the source was at', async (t) => 
   await away.open();
   const waiting = t.rejects(waits.open(), { code: 'ERR_CLOSED' });
   away.store.disconnect();
-  space.remove(keyOf(subnet));
+  space.remove(keyOf(subnet!));
   await waits.heard('waiting');
   await away.heard('connection', 2);
   t.ok(timers() > before);
@@ -369,6 +456,10 @@ t.test('options out of range are refused', (t) => {
     { publicIp: '10.1' },
     { publicIp: '224.0.0.1' },
     { publicIp: '127.0.0.1' },
+    { publicIp: '2001:db8::1' },
+    { publicIpv6: 'fe80::1' },
+    { publicIpv6: '::1' },
+    {},
     { publicIp: '192.0.2.1', publicIpv6: '192.0.2.1' },
     { publicIp: '192.0.2.1', renewMarginSeconds: 0 },
     { publicIp: '192.0.2.1', renewMarginSeconds: 86_341 },

@@ -352,10 +352,10 @@ t.test('a listener that throws at the news of an outage does not end the followi
 t.test('faults that were told are forgotten in the end: memory is bounded', (t) => {
   let told = 0;
   const view = {
-    network: parseIpv4Prefix('10.1.0.0/16'),
-    publicIp: IP,
+    networks: [parseIpv4Prefix('10.1.0.0/16')],
+    host: { underlay: 4, address: IP, value: { publicIp: IP, backendType: '' } } as const,
     ownKey: keyOf(OWN_SUBNET),
-    ownSubnet: OWN_SUBNET,
+    ownSubnets: { ipv4: OWN_SUBNET },
   };
   const table = new PeerTable(view, () => told++);
   const put = (n: number): void => {

@@ -18,6 +18,11 @@ t.test('a value is written byte for byte as flanneld writes it', (t) => {
     '{"PublicIP":"192.0.2.1","PublicIPv6":null,"BackendType":"\\u003ca\\u0026b\\u003e\\u2028\\u2029\\""}',
     "with the escapes of Go's json.Marshal",
   );
+  t.equal(
+    formatLeaseValue({ publicIpv6: '2001:db8::1', backendType: '' }),
+    '{"PublicIP":"0.0.0.0","PublicIPv6":"2001:db8::1"}',
+    'IPv6 alone: Go writes the zero of its type',
+  );
   t.end();
 });
 
@@ -37,6 +42,9 @@ t.test('a value is read as Go reads it', (t) => {
       '{"PublicIP":"192.0.2.1","PublicIPv6":"2001:DB8:0::1","Other":[1]}',
       { publicIp, publicIpv6: '2001:db8::1', backendType: '' },
     ],
+    ['{"PublicIP":"0.0.0.0","PublicIPv6":"2001:db8::1"}', { publicIpv6: '2001:db8::1', backendType: '' }],
+    ['{"PublicIPv6":"2001:db8::1"}', { publicIpv6: '2001:db8::1', backendType: '' }],
+    ['{"PublicIP":"0.0.0.0"}', { publicIp: '0.0.0.0', backendType: '' }],
   ];
   for (const [text, expected] of rows) t.strictSame(parseLeaseValue(text), expected, text);
   t.end();
@@ -46,6 +54,7 @@ t.test('what is written is read back', (t) => {
   for (const value of [
     { publicIp: '192.0.2.1', backendType: '' },
     { publicIp: '192.0.2.1', publicIpv6: '2001:db8::1', backendType: 'host-gw' },
+    { publicIpv6: '2001:db8::1', backendType: '' },
   ]) {
     t.strictSame(parseLeaseValue(formatLeaseValue(value)), value);
   }

@@ -6,10 +6,15 @@ import { formatSubnet, type SubnetPool } from '../../src/lease/network/subnet_po
 import { formatIpv4Prefix } from '../../src/ipv4_prefix.js';
 
 /** A config in texts: `network first..last`, the same for IPv6. */
-function shown(text: string): { ipv4: string; ipv6: string | undefined; port: number; nftables: boolean } {
+function shown(text: string): {
+  ipv4: string | undefined;
+  ipv6: string | undefined;
+  port: number;
+  nftables: boolean;
+} {
   const config: NetworkConfig = parseNetworkConfig(text);
   return {
-    ipv4: `${formatIpv4Prefix(config.network)} ${span(config.ipv4)}`,
+    ipv4: config.ipv4 && `${formatIpv4Prefix(config.ipv4.network)} ${span(config.ipv4.pool)}`,
     ipv6: config.ipv6 && `${formatIpv6Prefix(config.ipv6.network)} ${span(config.ipv6.pool)}`,
     port: config.port,
     nftables: config.enableNftables,
@@ -209,10 +214,37 @@ t.test('a backend other than udp is an error of its own', (t) => {
     const text = `{"Network":"10.1.0.0/16","Backend":${backend}}`;
     t.match(thrownBy(text), { code: 'ERR_BACKEND_TYPE', message }, backend);
   }
-  t.match(thrownBy('{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00::/48"}'), {
-    code: 'ERR_BACKEND_TYPE',
-    message: /IPv6-only networks are not carried yet/,
-  });
+  t.end();
+});
+
+t.test(
+  'a network may have IPv6 alone: Network is not looked for, but must be none that is malformed',
+  (t) => {
+    const only = '"EnableIPv4":false,"EnableIPv6":true';
+    const ipv6 = 'fd00::/48 fd00:0:0:1::/64..fd00:0:0:ffff::/64';
+    for (const more of ['', ',"Network":"10.1.0.0/31"', ',"SubnetLen":31', ',"SubnetMin":"192.0.2.1"']) {
+      const text = `{${only},"IPv6Network":"fd00::/48"${more}}`;
+      t.match(shown(text), { ipv4: undefined, ipv6 }, text);
+    }
+    t.match(thrownBy(`{${only},"IPv6Network":"fd00::/48","Network":"fd00::/48"}`), {
+      code: 'ERR_NETWORK_CONFIG',
+      message: /^invalid IPv4 CIDR format: Network is/,
+    });
+    t.match(thrownBy(`{${only},"Network":"10.1.0.0/16"}`), {
+      code: 'ERR_NETWORK_CONFIG',
+      message: /^please define a correct IPv6Network parameter/,
+    });
+    t.end();
+  },
+);
+
+t.test('a network must have one family', (t) => {
+  for (const text of [
+    '{"EnableIPv4":false,"Network":"10.1.0.0/16"}',
+    '{"EnableIPv4":false,"EnableIPv6":false,"IPv6Network":"fd00::/48"}',
+  ]) {
+    t.match(thrownBy(text), { code: 'ERR_NETWORK_CONFIG', message: /^none defined stack: / }, text);
+  }
   t.end();
 });
 

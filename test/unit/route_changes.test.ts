@@ -7,7 +7,7 @@ import type { Peer, RouteChange, RouteSnapshot } from '../../src/lease/route_sou
 const peer = (n: number, publicIp = `192.0.2.${n}`): Peer => ({ subnet: `10.1.${n}.0/24`, publicIp });
 const set = (n: number, publicIp?: string): RouteChange => ({ kind: 'set', peer: peer(n, publicIp) });
 const remove = (n: number): RouteChange => ({ kind: 'delete', subnet: `10.1.${n}.0/24` });
-const PLACE: RouteSnapshot = { network: '10.1.0.0/16', subnet: '10.1.1.0/24', peers: [] };
+const PLACE: RouteSnapshot = { network: '10.1.0.0/16', subnet: '10.1.1.0/24', underlay: 4, peers: [] };
 const snapshot = (...peers: Peer[]): RouteChange => ({ kind: 'snapshot', snapshot: { ...PLACE, peers } });
 
 t.test('the last change of a subnet counts', (t) => {

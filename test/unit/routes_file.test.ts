@@ -2,6 +2,8 @@ import fc from 'fast-check';
 import t from 'tap';
 
 import { findJsonFault } from '../../src/lease/file/json_fault.js';
+import type { IpFamily } from '../../src/ip_address.js';
+import type { RouteSnapshot } from '../../src/lease/route_source.js';
 import { nearName } from '../../src/lease/file/near_name.js';
 import { parseRoutesFile, RoutesFileError } from '../../src/lease/file/routes_file.js';
 import { TEST_SEED } from './test_seed.js';
@@ -9,14 +11,22 @@ import { TEST_SEED } from './test_seed.js';
 const PEER = { subnet: '10.1.2.0/24', publicIp: '192.168.100.2' };
 const FILE = { network: '10.1.0.0/16', subnet: '10.1.1.0/24', peers: [PEER] };
 
-/** The problems that a value has as a file. */
-function problemsOf(value: unknown): readonly string[] {
-  return problemsOfText(JSON.stringify(value));
+const PEER6 = { ipv6Subnet: 'fd00:1:0:2::/64', publicIp: '192.168.100.2' };
+const FILE6 = { ipv6Network: 'fd00:1::/48', ipv6Subnet: 'fd00:1:0:1::/64', peers: [PEER6] };
+const DUAL = { ...FILE6, ...FILE, peers: [{ ...PEER6, ...PEER }] };
+
+function read(value: unknown, underlay: IpFamily | 'auto' = 'auto'): RouteSnapshot {
+  return parseRoutesFile(JSON.stringify(value), underlay);
 }
 
-function problemsOfText(text: string): readonly string[] {
+/** The problems that a value has as a file. */
+function problemsOf(value: unknown, underlay: IpFamily | 'auto' = 'auto'): readonly string[] {
+  return problemsOfText(JSON.stringify(value), underlay);
+}
+
+function problemsOfText(text: string, underlay: IpFamily | 'auto' = 'auto'): readonly string[] {
   try {
-    parseRoutesFile(text);
+    parseRoutesFile(text, underlay);
     return [];
   } catch (error) {
     if (error instanceof RoutesFileError) return error.problems;
@@ -29,16 +39,114 @@ function withPeers(...peers: unknown[]): unknown {
 }
 
 t.test('a sound file is read as it stands', (t) => {
-  t.strictSame(parseRoutesFile(JSON.stringify(FILE)), FILE);
-  const withPort = withPeers({ ...PEER, port: 9000 });
-  t.strictSame(parseRoutesFile(JSON.stringify(withPort)), withPort);
-  const alone = withPeers();
-  t.strictSame(parseRoutesFile(JSON.stringify(alone)), alone, 'a network of one host');
+  const snapshot = { ...FILE, underlay: 4 };
+  t.strictSame(read(FILE), snapshot);
+  const peers = [{ ...PEER, port: 9000 }];
+  t.strictSame(read({ ...FILE, peers }), { ...snapshot, peers });
+  t.strictSame(read(withPeers()), { ...snapshot, peers: [] }, 'a network of one host');
   t.strictSame(
     parseRoutesFile(`\ufeff${JSON.stringify(FILE, null, 4)}\r\n`),
-    FILE,
+    snapshot,
     'byte order mark, indentation',
   );
+  t.end();
+});
+
+t.test('a file has IPv4, IPv6 or both, and each subnet of a host makes a peer', (t) => {
+  const [subnet, ipv6Subnet] = [PEER.subnet, PEER6.ipv6Subnet];
+  const { publicIp } = PEER;
+  t.strictSame(read(FILE6), { ...FILE6, underlay: 4, peers: [{ subnet: ipv6Subnet, publicIp }] });
+  t.strictSame(read({ ...DUAL, peers: [{ ...DUAL.peers[0], port: 9000 }] }), {
+    ...DUAL,
+    underlay: 4,
+    peers: [
+      { subnet, publicIp, port: 9000 },
+      { subnet: ipv6Subnet, publicIp, port: 9000 },
+    ],
+  });
+  t.match(read({ ...DUAL, peers: [PEER] }), { peers: [{ subnet }] }, 'a host without IPv6 in a dual network');
+  t.end();
+});
+
+t.test('the underlay is of the family asked for, else that of the peers, else that of the network', (t) => {
+  const over6 = { ...PEER, publicIp: '2001:DB8:0::2' };
+  t.match(read(withPeers(over6)), { underlay: 6, peers: [{ publicIp: '2001:db8::2' }] }, 'in one spelling');
+  t.match(read({ ...FILE6, peers: [] }), { underlay: 6 });
+  t.match(read({ ...DUAL, peers: [] }), { underlay: 4 });
+  t.match(read({ ...DUAL, peers: [] }, 6), { underlay: 6 });
+  t.match(read({ ...FILE6, peers: [] }, 4), { underlay: 4 });
+  const mixed = withPeers(over6, { ...PEER, subnet: '10.1.3.0/24' });
+  const is4 = 'peers[1].publicIp: "192.168.100.2" is not IPv6, which';
+  t.strictSame(problemsOf(mixed), [`${is4} that of the first peer is`]);
+  t.strictSame(problemsOf(mixed, 6), [`${is4} the underlay is`]);
+  t.strictSame(problemsOf(mixed, 4), [
+    'peers[0].publicIp: "2001:DB8:0::2" is not IPv4, which the underlay is',
+  ]);
+  t.end();
+});
+
+t.test('what a file must have depends on the families that it names', (t) => {
+  const missing = 'is missing: expected an IPv';
+  const rows: [unknown, string[]][] = [
+    [
+      { peers: [] },
+      [`network ${missing}4 prefix like 10.1.0.0/16`, `subnet ${missing}4 prefix like 10.1.2.0/24`],
+    ],
+    [{ ...FILE6, ipv6Subnet: undefined }, [`ipv6Subnet ${missing}6 prefix like fd00:1:0:2::/64`]],
+    [{ ...FILE6, ipv6Network: undefined }, [`ipv6Network ${missing}6 prefix like fd00:1::/48`]],
+    [{ ...DUAL, network: undefined }, [`network ${missing}4 prefix like 10.1.0.0/16`]],
+    [withPeers({ publicIp: PEER.publicIp }), [`peers[0].subnet ${missing}4 prefix like 10.1.2.0/24`]],
+    [
+      { ...FILE6, peers: [{ publicIp: PEER.publicIp }] },
+      [`peers[0].ipv6Subnet ${missing}6 prefix like fd00:1:0:2::/64`],
+    ],
+    [withPeers(PEER6), ['peers[0].ipv6Subnet: the file has no ipv6Network']],
+    [{ ...FILE6, peers: [{ ...PEER6, ...PEER }] }, ['peers[0].subnet: the file has no network']],
+  ];
+  for (const [value, problems] of rows) t.strictSame(problemsOf(value), problems, problems.join('; '));
+  t.end();
+});
+
+t.test('IPv6 fields are checked as those of IPv4', (t) => {
+  const peers = (...more: unknown[]): unknown => ({ ...FILE6, peers: more });
+  const rows: [unknown, string[]][] = [
+    [
+      withPeers({ ...PEER, subnet: 'fd00:1:0:2::/64' }),
+      ['peers[0].subnet: "fd00:1:0:2::/64" is not an IPv4 prefix; of IPv6 it is ipv6Subnet'],
+    ],
+    [
+      { ...FILE6, ipv6Network: '10.1.0.0/16' },
+      ['ipv6Network: "10.1.0.0/16" is not an IPv6 prefix; of IPv4 it is network'],
+    ],
+    [
+      { ...FILE6, ipv6Subnet: 'FD00:1:0:1::/64' },
+      [
+        'ipv6Subnet: "FD00:1:0:1::/64" is not an IPv6 prefix like 2001:db8::/64: the canonical spelling is fd00:1:0:1::/64',
+      ],
+    ],
+    [
+      peers({ ...PEER6, publicIp: 'ff02::1' }),
+      ['peers[0].publicIp: "ff02::1" is not the address of one host, such as 2001:db8::2'],
+    ],
+    [
+      peers({ ...PEER6, publicIp: 'fe80::1' }),
+      ['peers[0].publicIp: "fe80::1" is not the address of one host, such as 2001:db8::2'],
+    ],
+    [
+      peers({ ...PEER6, ipv6Subnet: 'fd00:2::/64' }),
+      ['peers[0].ipv6Subnet: fd00:2::/64 is not inside ipv6Network fd00:1::/48'],
+    ],
+    [
+      peers({ ...PEER6, ipv6Subnet: 'fd00:1:0:1:8000::/65' }),
+      ["peers[0].ipv6Subnet: fd00:1:0:1:8000::/65 overlaps this host's own subnet fd00:1:0:1::/64"],
+    ],
+    [
+      peers({ ...PEER6, ipv6Subnet: 'fd00:1:0:8::/61' }, PEER6, { ...PEER6, ipv6Subnet: 'fd00:1:0:9::/64' }),
+      ['peers[2].ipv6Subnet: fd00:1:0:9::/64 overlaps peers[0].ipv6Subnet fd00:1:0:8::/61'],
+    ],
+    [{ ...FILE6, ipv6_network: '' }, ['unknown key "ipv6_network"; did you mean "ipv6Network"?']],
+  ];
+  for (const [value, problems] of rows) t.strictSame(problemsOf(value), problems, problems.join('; '));
   t.end();
 });
 
@@ -72,7 +180,7 @@ t.test('a problem names the field, the value and what is expected', (t) => {
     ],
     [
       withPeers({ subnet: PEER.subnet }),
-      'peers[0].publicIp is missing: expected an IPv4 address like 192.168.100.2',
+      'peers[0].publicIp is missing: expected an address like 192.168.100.2 or 2001:db8::2',
     ],
     [
       withPeers({ ...PEER, publicIp: '192.168.100' }),
@@ -115,14 +223,17 @@ t.test('an unknown key is named, with the known one that it resembles', (t) => {
     [withPeers({ ...PEER, prot: 8285 }), 'peers[0]: unknown key "prot"; did you mean "port"?'],
     [
       withPeers({ ...PEER, comment: 'x' }),
-      'peers[0]: unknown key "comment"; known keys are subnet, publicIp, port',
+      'peers[0]: unknown key "comment"; known keys are subnet, ipv6Subnet, publicIp, port',
     ],
-    [{ ...FILE, mtu: 1400 }, 'unknown key "mtu"; known keys are network, subnet, peers'],
+    [
+      { ...FILE, mtu: 1400 },
+      'unknown key "mtu"; known keys are network, subnet, ipv6Network, ipv6Subnet, peers',
+    ],
   ];
   for (const [value, problem] of rows) t.strictSame(problemsOf(value), [problem], problem);
   t.strictSame(
     problemsOfText(JSON.stringify(FILE).replace('{', '{"__proto__": {}, ')),
-    ['unknown key "__proto__"; known keys are network, subnet, peers'],
+    ['unknown key "__proto__"; known keys are network, subnet, ipv6Network, ipv6Subnet, peers'],
     '__proto__ is a key like another',
   );
   t.end();

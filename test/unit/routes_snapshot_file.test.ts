@@ -8,7 +8,16 @@ import type { LeaseSourceOptions } from '../../src/lease/lease_source_options.js
 import { RoutesSnapshotFile } from '../../src/lease/routes_snapshot_file.js';
 import { MemorySpace } from '../../src/lease/store/memory_space.js';
 import { until } from '../netns/until.js';
-import { DAY_SECONDS, type Host, keyOf, makeHost, putConfig, putLease, valueOf } from './lease_fixture.js';
+import {
+  DAY_SECONDS,
+  DUAL,
+  type Host,
+  keyOf,
+  makeHost,
+  putConfig,
+  putLease,
+  valueOf,
+} from './lease_fixture.js';
 
 const SUBNET = '10.1.5.0/24';
 const KEY = keyOf(SUBNET);
@@ -20,6 +29,7 @@ interface SavedFile {
   config: string;
   networkKey: string;
   version: number;
+  underlay?: number;
   own: { key: string; createdAt: string; grant: string; publicIp: string; expiresAt: string | null };
   peers: { subnet: string; publicIp: string }[];
 }
@@ -56,7 +66,8 @@ async function ran(t: Test, edit: (file: SavedFile) => void = () => {}): Promise
 t.test('close leaves the routes on disk, for nobody else to read, and nothing beside them', async (t) => {
   const { path, file, space } = await ran(t);
   t.match(file, {
-    version: 1,
+    version: 2,
+    underlay: 4,
     networkKey: 'memory',
     config: space.get('config')!.value,
     own: {
@@ -231,6 +242,7 @@ t.test('a lease that has run out is no start; a reservation never does', async (
       },
       false,
     ],
+    ['of a version without IPv6', (file) => void ((file.version = 1), delete file.underlay), true],
     ['another public IP', (file) => (file.own.publicIp = '192.0.2.2'), false],
   ];
   for (const [what, edit, used] of rows) {
@@ -248,7 +260,13 @@ t.test('a file that cannot be used is a warning, and the start waits for the sto
     [() => '', /JSON/],
     [() => '{"version":1', /JSON/],
     [() => '[]', /expected object/],
-    [(good) => JSON.stringify({ ...good, version: 2 }), /version/],
+    [(good) => JSON.stringify({ ...good, version: 3 }), /version/],
+    [(good) => JSON.stringify({ ...good, underlay: 5 }), /underlay/],
+    [(good) => JSON.stringify({ ...good, underlay: 6 }), /another family than the underlay/],
+    [
+      (good) => JSON.stringify({ ...good, peers: [{ subnet: 'fd00::/64', publicIp: '192.0.2.3' }] }),
+      /outside/,
+    ],
     [(good) => JSON.stringify({ ...good, networkKey: 'other' }), /belongs to "other", not to "memory"/],
     [(good) => JSON.stringify({ ...good, config: '{}' }), /Network/],
     [(good) => JSON.stringify({ ...good, own: { ...good.own, key: 'x' } }), /names no subnet/],
@@ -336,4 +354,26 @@ t.test('a change that is noted after close is not looked at', async (t) => {
   file.noteChange();
   await file.close();
   t.equal(collected, 1);
+});
+
+t.test('the routes of both families, over an IPv6 underlay, are there again', async (t) => {
+  const space = new MemorySpace();
+  putConfig(space, DUAL);
+  space.put('subnets/10.1.14.0-24&fd00:1:0:e::-64', valueOf('192.0.2.14', '2001:db8::14'), DAY_SECONDS);
+  const path = `${t.testdir()}/routes.json`;
+  const options = { publicIpv6: '2001:db8::1', underlay: 6 } as const;
+  const first = start(t, { space, path }, options);
+  const before = await first.open();
+  await first.source.close();
+  const again = start(t, { space, path }, options);
+  again.store.disconnect();
+  t.strictSame(await again.open(), before);
+  t.match(before, { underlay: 6, peers: [{ publicIp: '2001:db8::14' }, { subnet: 'fd00:1:0:e::/64' }] });
+  t.equal(again.source.state.stale, true);
+  await again.source.close();
+
+  const over4 = start(t, { space, path }, { ...options, underlay: 4 });
+  t.match(await over4.open(), { underlay: 4, subnet: before.subnet, ipv6Subnet: before.ipv6Subnet });
+  t.equal(over4.source.state.stale, false);
+  t.match(over4.of('warning'), [{ reason: /not used: the underlay was IPv6$/ }]);
 });

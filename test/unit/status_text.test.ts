@@ -149,7 +149,8 @@ t.test('IPv6 of the network is shown', (t) => {
     subnet: '10.1.2.0/24',
     ipv6Network: 'fd00:1::/48',
     ipv6Subnet: 'fd00:1:0:2::/64',
-  };
+    underlay: 4,
+  } as const;
   const told = text(view({ snapshot }));
   t.match(told, /^network +10\.1\.0\.0\/16, fd00:1::\/48 \(/m);
   t.match(told, /^subnet +10\.1\.2\.0\/24, fd00:1:0:2::\/64$/m);

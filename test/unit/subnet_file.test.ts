@@ -33,6 +33,15 @@ t.test('the file has the lines of flanneld, in its order', async (t) => {
       'FLANNEL_IPV6_NETWORK=fd00:1::/48\nFLANNEL_IPV6_SUBNET=fd00:1:0:2::1/64\n' +
       'FLANNEL_MTU=8972\nFLANNEL_IPMASQ=true\n',
   );
+  const { ipv6Network, ipv6Subnet } = DUAL;
+  await writeSubnetFile(path, { ipv6Network, ipv6Subnet, mtuBytes: 1452, ipMasq: false });
+  t.equal(
+    readFileSync(path, 'utf8'),
+    'FLANNEL_IPV6_NETWORK=fd00:1::/48\nFLANNEL_IPV6_SUBNET=fd00:1:0:2::1/64\n' +
+      'FLANNEL_MTU=1452\nFLANNEL_IPMASQ=false\n',
+    'IPv6 alone',
+  );
+  t.strictSame(await readSubnetFile(path), { ipv6Network, ipv6Subnet, mtuBytes: 1452, ipMasq: false });
 });
 
 t.test('directory 0755, file 0644, whatever the umask; nothing else is left', async (t) => {

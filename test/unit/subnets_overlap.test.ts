@@ -1,5 +1,6 @@
 import t from 'tap';
 
+import type { LeaseSubnets } from '../../src/lease/lease.js';
 import { subnetsOverlap } from '../../src/lease/subnets_overlap.js';
 
 t.test('subnets overlap when they share addresses of either family', (t) => {
@@ -12,10 +13,13 @@ t.test('subnets overlap when they share addresses of either family', (t) => {
     ['10.1.2.0/24,fd00:0:0:2::/64', '10.1.3.0/24,fd00:0:0:3::/64', false],
     ['10.1.2.0/24,fd00:0:0:2::/64', '10.1.3.0/24', false],
     ['10.1.2.0/24,fd00:0:0:2::/64', '10.1.2.0/24', true],
+    [',fd00:0:0:2::/64', ',fd00::/48', true],
+    [',fd00:0:0:2::/64', '10.1.2.0/24,fd00:0:0:2::/64', true],
+    [',fd00:0:0:2::/64', '10.1.2.0/24', false],
   ];
-  const subnetsOf = (text: string): { ipv4: string; ipv6?: string } => {
+  const subnetsOf = (text: string): LeaseSubnets => {
     const [ipv4 = '', ipv6] = text.split(',');
-    return ipv6 === undefined ? { ipv4 } : { ipv4, ipv6 };
+    return { ...(ipv4 === '' ? {} : { ipv4 }), ...(ipv6 === undefined ? {} : { ipv6 }) };
   };
   for (const [a, b, expected] of rows) {
     t.equal(subnetsOverlap(subnetsOf(a), subnetsOf(b)), expected, `${a} and ${b}`);

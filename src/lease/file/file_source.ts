@@ -2,6 +2,7 @@ import { type FSWatcher, watch } from 'node:fs';
 import { dirname } from 'node:path';
 
 import { messageOf, SelvageError } from '../../errors.js';
+import type { IpFamily } from '../../ip_address.js';
 import { readTextFile, statSignature } from './file_reader.js';
 import type { RouteListener, RouteSnapshot, RouteSource } from '../route_source.js';
 import { MAX_ROUTES_FILE_BYTES, parseRoutesFile, RoutesFileError } from './routes_file.js';
@@ -37,6 +38,7 @@ type Outcome = { readonly snapshot: RouteSnapshot; readonly digest: string } | {
  */
 export class FileSource implements RouteSource {
   readonly #path: string;
+  readonly #underlay: IpFamily | 'auto';
   #listener: RouteListener | undefined;
   #watcher: FSWatcher | undefined;
   #poll: NodeJS.Timeout | undefined;
@@ -50,9 +52,13 @@ export class FileSource implements RouteSource {
   #digest = '';
   #fault: Fault | undefined;
 
-  /** @param path may be relative; looked at from now on, not opened before {@link open} */
-  constructor(path: string) {
+  /**
+   * @param path may be relative; looked at from now on, not opened before {@link open}
+   * @param underlay family that the peers' addresses must have; `auto`: any, and all the same
+   */
+  constructor(path: string, underlay: IpFamily | 'auto' = 'auto') {
     this.#path = path;
+    this.#underlay = underlay;
   }
 
   /**
@@ -150,7 +156,7 @@ export class FileSource implements RouteSource {
       const reading = await readTextFile(this.#path, MAX_ROUTES_FILE_BYTES, 'ERR_ROUTES_FILE');
       this.#signature = reading.signature;
       key = reading.digest;
-      return { snapshot: parseRoutesFile(reading.text), digest: reading.digest };
+      return { snapshot: parseRoutesFile(reading.text, this.#underlay), digest: reading.digest };
     } catch (thrown) {
       const error = this.#fileError(thrown);
       return { fault: { key: key || error.message, error, sinceMs: performance.now(), told: false } };

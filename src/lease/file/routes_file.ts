@@ -1,10 +1,15 @@
 import { z } from 'zod';
 
 import { messageOf, SelvageError } from '../../errors.js';
-import { isUnicastIpv4, parseIpv4, parseIpv4Prefix } from '../../ipv4_prefix.js';
+import { familyOf, type IpFamily } from '../../ip_address.js';
+import { parseIpv4Prefix } from '../../ipv4_prefix.js';
+import { formatIpv6, parseIpv6, parseIpv6Prefix } from '../../ipv6_prefix.js';
+import { isUnicastAddress } from '../host_address.js';
+import type { Peer, RouteSnapshot } from '../route_source.js';
+import { findMissing, findOtherFamily, underlayOf } from './family_rules.js';
 import { findJsonFault } from './json_fault.js';
 import { nearName } from './near_name.js';
-import type { RouteSnapshot } from '../route_source.js';
+import { KEYS } from './routes_file_keys.js';
 import { findSubnetProblems } from './subnet_rules.js';
 
 /** Most bytes of a routes file: 64 MiB. One with 65,536 peers has about 5 MiB. */
@@ -27,28 +32,47 @@ export class RoutesFileError extends SelvageError {
   }
 }
 
-const prefixText = z.string().superRefine((text, context) => {
-  const problem = problemWith(() => parseIpv4Prefix(text));
-  if (problem !== undefined) context.addIssue({ code: 'custom', message: problem });
-});
-
-const publicIpText = z.string().superRefine((text, context) => {
-  const problem = problemWith(() => {
-    if (isUnicastIpv4(parseIpv4(text))) return;
-    throw new Error(`"${text}" is not the address of one host, such as 192.168.100.2`);
+/** A text that `check` takes without a throw. */
+function textThat(check: (text: string) => void): z.ZodString {
+  return z.string().superRefine((text, context) => {
+    const problem = problemWith(() => check(text));
+    if (problem !== undefined) context.addIssue({ code: 'custom', message: problem });
   });
-  if (problem !== undefined) context.addIssue({ code: 'custom', message: problem });
+}
+
+/** A prefix of one family, in a field that has a brother for the other. */
+function prefixText(family: IpFamily, key: 'network' | 'subnet'): z.ZodString {
+  return textThat((text) => {
+    if (text.includes('/') && familyOf(text) !== family) {
+      const other = family === 4 ? 6 : 4;
+      throw new Error(
+        `${quote(text)} is not an IPv${family} prefix; of IPv${other} it is ${KEYS[other][key]}`,
+      );
+    }
+    if (family === 4) parseIpv4Prefix(text);
+    else parseIpv6Prefix(text);
+  });
+}
+
+const publicIpText = textThat((text) => {
+  if (isUnicastAddress(text)) return;
+  const example = familyOf(text) === 4 ? '192.168.100.2' : '2001:db8::2';
+  throw new Error(`"${text}" is not the address of one host, such as ${example}`);
 });
 
 const peerSchema = z.strictObject({
-  subnet: prefixText,
+  subnet: prefixText(4, 'subnet').exactOptional(),
+  ipv6Subnet: prefixText(6, 'subnet').exactOptional(),
   publicIp: publicIpText,
   port: z.int().min(1).max(65_535).exactOptional(),
 });
 
+/** What is optional is looked after by {@link findMissing}. */
 const fileSchema = z.strictObject({
-  network: prefixText,
-  subnet: prefixText,
+  network: prefixText(4, 'network').exactOptional(),
+  subnet: prefixText(4, 'subnet').exactOptional(),
+  ipv6Network: prefixText(6, 'network').exactOptional(),
+  ipv6Subnet: prefixText(6, 'subnet').exactOptional(),
   peers: z.array(peerSchema),
 });
 
@@ -58,28 +82,51 @@ const PEER_KEYS = Object.keys(peerSchema.shape);
 /** What a field must be, by its name; the name of an array element is that of the array, with `[]`. */
 const EXPECTED: Readonly<Record<string, string>> = {
   '': 'an object like {"network": "10.1.0.0/16", "subnet": "10.1.1.0/24", "peers": []}',
-  network: 'an IPv4 prefix like 10.1.0.0/16',
-  subnet: 'an IPv4 prefix like 10.1.2.0/24',
+  network: KEYS[4].networkLike,
+  subnet: KEYS[4].subnetLike,
+  ipv6Network: KEYS[6].networkLike,
+  ipv6Subnet: KEYS[6].subnetLike,
   peers: 'an array of peers',
   'peers[]': 'an object like {"subnet": "10.1.2.0/24", "publicIp": "192.168.100.2"}',
-  publicIp: 'an IPv4 address like 192.168.100.2',
+  publicIp: 'an address like 192.168.100.2 or 2001:db8::2',
   port: 'a UDP port from 1 to 65535',
 };
 
 /**
- * Reads the text of a routes file.
+ * Reads the text of a routes file: `network` and `subnet`, `ipv6Network` and `ipv6Subnet`, or all four; each peer with a
+ * `subnet`, an `ipv6Subnet` or both, of which each makes a peer of the snapshot. The peers' public IPs are of one family,
+ * the underlay's.
  *
+ * @param underlay what the user asked for
  * @throws RoutesFileError (code ERR_ROUTES_FILE) with every problem found; for text that is not JSON, the first fault with
  *   its line and column
  */
-export function parseRoutesFile(text: string): RouteSnapshot {
+export function parseRoutesFile(text: string, underlay: IpFamily | 'auto' = 'auto'): RouteSnapshot {
   const value = parseJson(text);
   const parsed = fileSchema.safeParse(value);
   const ofFields = parsed.success ? [] : parsed.error.issues.flatMap((issue) => problemsOf(issue, value));
   // A set, because one value can break several rules of its field (-0.5 as a port) and is described once.
-  const problems = [...new Set([...ofFields, ...findSubnetProblems(value)])];
+  const problems = [
+    ...new Set([
+      ...ofFields,
+      ...findMissing(value),
+      ...findSubnetProblems(value, 4),
+      ...findSubnetProblems(value, 6),
+      ...findOtherFamily(value, underlay),
+    ]),
+  ];
   if (!parsed.success || problems.length > 0) throw new RoutesFileError(problems);
-  return parsed.data;
+  const { peers, ...host } = parsed.data;
+  return { ...host, underlay: underlayOf(value, underlay), peers: peers.flatMap(peersOfHost) };
+}
+
+type FilePeer = z.output<typeof peerSchema>;
+
+function peersOfHost({ subnet, ipv6Subnet, publicIp, ...rest }: FilePeer): Peer[] {
+  const address = familyOf(publicIp) === 4 ? publicIp : formatIpv6(parseIpv6(publicIp));
+  return [subnet, ipv6Subnet].flatMap((prefix) =>
+    prefix === undefined ? [] : [{ subnet: prefix, publicIp: address, ...rest }],
+  );
 }
 
 function parseJson(text: string): unknown {

@@ -1,52 +1,54 @@
-import {
-  containsIpv4Prefix,
-  formatIpv4Prefix,
-  overlapsIpv4Prefix,
-  parseIpv4Prefix,
-  type Ipv4Prefix,
-} from '../../ipv4_prefix.js';
+import type { IpFamily } from '../../ip_address.js';
+import { contains, formatPrefix, overlaps, parsePrefix, type Prefix } from '../../prefix.js';
+import { isObject, KEYS, peersOf } from './routes_file_keys.js';
 
 /** A subnet and the place in the file that names it. */
 interface Claim {
   readonly where: string;
-  readonly prefix: Ipv4Prefix;
+  readonly prefix: Prefix;
 }
 
 /**
- * The rules between the subnets of a routes file: each lies inside the network, and no two overlap.
+ * The rules between the subnets of one family in a routes file: each lies inside the network, and no two overlap.
  *
  * Takes the raw value and skips what is missing or malformed, so that one run names the faults of both kinds.
  *
  * @returns one sentence per violation, in the order of the file
  */
-export function findSubnetProblems(file: unknown): string[] {
+export function findSubnetProblems(file: unknown, family: IpFamily): string[] {
   if (!isObject(file)) return [];
-  const network = readPrefix(file['network']);
-  const own = readClaim('subnet', file['subnet']);
-  const peers = readPeers(file['peers']);
+  const { network: networkKey, subnet: subnetKey } = KEYS[family];
+  const network = readPrefix(file[networkKey], family);
+  const own = readClaim(subnetKey, file[subnetKey], family);
+  const peers = peersOf(file).flatMap(
+    ({ where, peer }) => readClaim(`${where}.${subnetKey}`, peer[subnetKey], family) ?? [],
+  );
   const problems: string[] = [];
-  if (network !== undefined) problems.push(...outside(network, own === undefined ? peers : [own, ...peers]));
+  if (network !== undefined) {
+    const claims = own === undefined ? peers : [own, ...peers];
+    problems.push(...outside(networkKey, network, claims));
+  }
   if (own !== undefined) problems.push(...overlappingOwn(own, peers));
   problems.push(...overlappingEachOther(peers));
   return problems;
 }
 
-function outside(network: Ipv4Prefix, claims: readonly Claim[]): string[] {
+function outside(networkKey: string, network: Prefix, claims: readonly Claim[]): string[] {
   return claims
-    .filter(({ prefix }) => !containsIpv4Prefix(network, prefix))
+    .filter(({ prefix }) => !contains(network, prefix))
     .map(
       ({ where, prefix }) =>
-        `${where}: ${formatIpv4Prefix(prefix)} is not inside network ${formatIpv4Prefix(network)}`,
+        `${where}: ${formatPrefix(prefix)} is not inside ${networkKey} ${formatPrefix(network)}`,
     );
 }
 
 function overlappingOwn(own: Claim, peers: readonly Claim[]): string[] {
   return peers
-    .filter(({ prefix }) => overlapsIpv4Prefix(own.prefix, prefix))
+    .filter(({ prefix }) => overlaps(own.prefix, prefix))
     .map(({ where, prefix }) => {
       if (prefix.bits === own.prefix.bits)
-        return `${where}: ${formatIpv4Prefix(prefix)} is this host's own subnet`;
-      return `${where}: ${formatIpv4Prefix(prefix)} overlaps this host's own subnet ${formatIpv4Prefix(own.prefix)}`;
+        return `${where}: ${formatPrefix(prefix)} is this host's own subnet`;
+      return `${where}: ${formatPrefix(prefix)} overlaps this host's own subnet ${formatPrefix(own.prefix)}`;
     });
 }
 
@@ -59,12 +61,12 @@ function overlappingEachOther(peers: readonly Claim[]): string[] {
     .map((_, index) => index)
     .sort((a, b) => {
       const [left, right] = [peers[a]!.prefix, peers[b]!.prefix];
-      return (left.address >>> 0) - (right.address >>> 0) || left.bits - right.bits || a - b;
+      return compare(firstOf(left), firstOf(right)) || left.bits - right.bits || a - b;
     });
   const found: { at: number; problem: string }[] = [];
   let outer: number | undefined;
   for (const index of order) {
-    if (outer !== undefined && containsIpv4Prefix(peers[outer]!.prefix, peers[index]!.prefix)) {
+    if (outer !== undefined && contains(peers[outer]!.prefix, peers[index]!.prefix)) {
       const [first, second] = outer < index ? [outer, index] : [index, outer];
       found.push({ at: second, problem: overlapText(peers[first]!, peers[second]!) });
     } else {
@@ -75,35 +77,31 @@ function overlappingEachOther(peers: readonly Claim[]): string[] {
 }
 
 function overlapText(first: Claim, second: Claim): string {
-  const [a, b] = [formatIpv4Prefix(first.prefix), formatIpv4Prefix(second.prefix)];
+  const [a, b] = [formatPrefix(first.prefix), formatPrefix(second.prefix)];
   if (a === b) return `${second.where}: ${b} is also ${first.where}`;
   return `${second.where}: ${b} overlaps ${first.where} ${a}`;
 }
 
-function readPeers(value: unknown): Claim[] {
-  if (!Array.isArray(value)) return [];
-  const claims: Claim[] = [];
-  value.forEach((peer: unknown, index) => {
-    const claim = isObject(peer) ? readClaim(`peers[${index}].subnet`, peer['subnet']) : undefined;
-    if (claim !== undefined) claims.push(claim);
-  });
-  return claims;
+/** Its first address as an unsigned number. */
+function firstOf(prefix: Prefix): number | bigint {
+  return prefix.family === 4 ? prefix.address >>> 0 : prefix.address;
 }
 
-function readClaim(where: string, value: unknown): Claim | undefined {
-  const prefix = readPrefix(value);
+function compare(a: number | bigint, b: number | bigint): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+function readClaim(where: string, value: unknown, family: IpFamily): Claim | undefined {
+  const prefix = readPrefix(value, family);
   return prefix === undefined ? undefined : { where, prefix };
 }
 
-function readPrefix(value: unknown): Ipv4Prefix | undefined {
+function readPrefix(value: unknown, family: IpFamily): Prefix | undefined {
   if (typeof value !== 'string') return undefined;
   try {
-    return parseIpv4Prefix(value);
+    const prefix = parsePrefix(value);
+    return prefix.family === family ? prefix : undefined;
   } catch {
     return undefined; // reported as a problem of the field
   }
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -1,6 +1,7 @@
 import { type AddressRange, findFreeSubnets, rangeOf, rangesOverlap } from './free_subnet.js';
 import type { Lease, LeaseSubnets } from '../lease.js';
 import { formatLeaseKey } from '../lease_key.js';
+import { isOf, type LeaseHost } from '../lease_host.js';
 import type { NetworkConfig } from './network_config.js';
 import { addressesIn, formatSubnet, isInPool, type SubnetPool, subnetsIn } from './subnet_pool.js';
 
@@ -11,8 +12,8 @@ export interface SubnetQuestion {
   readonly leases: readonly Lease[];
   /** Subnets named by the keys of entries that are no leases (`LeaseProblem.subnets`): those keys cannot be made. */
   readonly blocked?: readonly LeaseSubnets[] | undefined;
-  /** This host's address, dotted quad. */
-  readonly publicIp: string;
+  /** This host in this network. */
+  readonly host: LeaseHost;
   /** What this host had before, as far as it remembers: canonical prefixes. */
   readonly previous?: LeaseSubnets | undefined;
   /** Key of a lease that is known to be ours, though it may name an address that the host no longer has. */
@@ -46,7 +47,7 @@ interface TakenRange extends AddressRange {
 
 /**
  * Chooses the subnet of a host as flannel 0.28 (`tryAcquireLease`) does: the one leased to its public IP, else the one it had
- * before, else a random one of the first hundred that overlap nothing.
+ * before, else a random one of the first hundred that overlap nothing; each with one of either family where the network has both.
  *
  * Differs where flannel falls short: a reservation comes before other leases of the host and is never removed; a lease that
  * fits is found behind one that does not; what the host had before must overlap no lease, not only differ from each.
@@ -65,47 +66,58 @@ export function chooseSubnet(question: SubnetQuestion): Choice {
   const taken = [...others, ...blocked.map((subnets) => ({ subnets, reserved: false }))];
   const create = { kind: 'create', ...(discard && { discard }), ...warning } as const;
 
-  const ipv4Taken = takenRanges(taken, 4);
-  const ipv6Taken = config.ipv6 === undefined ? [] : takenRanges(taken, 6);
+  const ranges = {
+    4: config.ipv4 === undefined ? [] : takenRanges(taken, 4),
+    6: config.ipv6 === undefined ? [] : takenRanges(taken, 6),
+  };
   if (previous !== undefined && fits(config, previous)) {
-    const free = !overlapsAny(4, previous.ipv4, ipv4Taken) && !overlapsAny(6, previous.ipv6, ipv6Taken);
+    const free = !overlapsAny(4, previous.ipv4, ranges[4]) && !overlapsAny(6, previous.ipv6, ranges[6]);
     if (free) return { ...create, subnets: previous, how: 'previous' };
   }
-  const ipv4 = pickFree(config.ipv4, ipv4Taken, random);
-  if (ipv4 === undefined) return full(config.ipv4, ipv4Taken);
-  if (config.ipv6 === undefined) return { ...create, subnets: { ipv4 }, how: 'new' };
-  const ipv6 = pickFree(config.ipv6.pool, ipv6Taken, random);
-  if (ipv6 === undefined) return full(config.ipv6.pool, ipv6Taken);
-  return { ...create, subnets: { ipv4, ipv6 }, how: 'new' };
+  let subnets: LeaseSubnets = {};
+  for (const pool of poolsOf(config)) {
+    const subnet = pickFree(pool, ranges[pool.family], random);
+    if (subnet === undefined) return full(pool, ranges[pool.family]);
+    subnets = { ...subnets, [pool.family === 4 ? 'ipv4' : 'ipv6']: subnet };
+  }
+  return { ...create, subnets, how: 'new' };
+}
+
+function poolsOf({ ipv4, ipv6 }: NetworkConfig): SubnetPool[] {
+  return [ipv4, ipv6].flatMap((family) => (family === undefined ? [] : [family.pool]));
 }
 
 /**
  * Leases of this host, the one to prefer first. One under a key of another spelling is left out: flanneld would look for the
  * usual key, so writing that one anew would protect nothing.
  */
-function leasesOfHost({ leases, publicIp, own }: SubnetQuestion): Lease[] {
+function leasesOfHost({ leases, host, own }: SubnetQuestion): Lease[] {
   const rank = ({ key, reserved, value }: Lease): number => {
-    if (reserved && value.publicIp === publicIp) return 0;
+    if (reserved && isOf(value, host)) return 0;
     return key === own ? 1 : 2;
   };
   return leases
-    .filter(({ key, value }) => value.publicIp === publicIp || key === own)
+    .filter(({ key, value }) => key === own || isOf(value, host))
     .filter(({ key, subnets }) => key === formatLeaseKey(subnets))
     .sort((a, b) => rank(a) - rank(b));
 }
 
 /** Whether a host may have these subnets under this config (flannel 0.28 `isSubnetConfigCompat`, both families). */
 function fits(config: NetworkConfig, { ipv4, ipv6 }: LeaseSubnets): boolean {
-  if (!isInPool(config.ipv4, rangeOf(4, ipv4))) return false;
-  if (config.ipv6 === undefined || ipv6 === undefined) return config.ipv6 === ipv6;
-  return isInPool(config.ipv6.pool, rangeOf(6, ipv6));
+  return fitsFamily(config.ipv4?.pool, ipv4) && fitsFamily(config.ipv6?.pool, ipv6);
+}
+
+function fitsFamily(pool: SubnetPool | undefined, subnet: string | undefined): boolean {
+  if (pool === undefined || subnet === undefined) return pool === subnet;
+  return isInPool(pool, rangeOf(pool.family, subnet));
 }
 
 function warnOfReservation(ours: readonly Lease[], config: NetworkConfig): { readonly warning?: string } {
   const unfit = ours.find(({ reserved, subnets }) => reserved && !fits(config, subnets));
   if (unfit === undefined) return {};
-  const pools = [config.ipv4, ...(config.ipv6 === undefined ? [] : [config.ipv6.pool])];
-  const allowed = pools.map((pool) => spanOf(pool)).join(' and ');
+  const allowed = poolsOf(config)
+    .map((pool) => spanOf(pool))
+    .join(' and ');
   return {
     warning:
       `the reservation ${unfit.key} of this host does not fit the network config, which has subnets ${allowed}: ` +

@@ -1,19 +1,27 @@
 import { invariant, messageOf, SelvageError } from '../../errors.js';
+import type { IpFamily } from '../../ip_address.js';
 import { type Ipv6Prefix, maskIpv6Prefix, parseIpv6 } from '../../ipv6_prefix.js';
 import { type Ipv4Prefix, parseIpv4 } from '../../ipv4_prefix.js';
+import type { Prefix } from '../../prefix.js';
 import { readBackend } from './backend_config.js';
 import { describeJson, readGoObject } from './go_json.js';
-import { makePool } from './pool_rules.js';
+import { makePool, type PoolFields } from './pool_rules.js';
 import type { SubnetPool } from './subnet_pool.js';
+
+/** One family's part of a network. */
+export interface FamilyConfig<P extends Prefix> {
+  /** The whole overlay network. */
+  readonly network: P;
+  /** The subnets that hosts are given: SubnetMin to SubnetMax, of SubnetLen. */
+  readonly pool: SubnetPool;
+}
 
 /** What a network's `config` key says, with every default filled in. */
 export interface NetworkConfig {
-  /** The whole overlay network. */
-  readonly network: Ipv4Prefix;
-  /** The subnets that hosts are given: SubnetMin to SubnetMax, of SubnetLen. */
-  readonly ipv4: SubnetPool;
-  /** The same for IPv6; undefined unless EnableIPv6. Leased and written to subnet.env, not carried. */
-  readonly ipv6: { readonly network: Ipv6Prefix; readonly pool: SubnetPool } | undefined;
+  /** Undefined where EnableIPv4 is false; then there is IPv6. */
+  readonly ipv4: FamilyConfig<Ipv4Prefix> | undefined;
+  /** Undefined unless EnableIPv6. */
+  readonly ipv6: FamilyConfig<Ipv6Prefix> | undefined;
   /** EnableNFTables: flanneld keeps its rules with nftables instead of iptables. */
   readonly enableNftables: boolean;
   /** UDP port of every host: Backend.Port, 1..65535. */
@@ -58,31 +66,42 @@ function readConfig(fields: Fields): NetworkConfig {
   const enableIpv4 = readFlag(fields, 'EnableIPv4', true);
   const enableIpv6 = readFlag(fields, 'EnableIPv6', false);
   const enableNftables = readFlag(fields, 'EnableNFTables', false);
-  const network = readText(fields, 'Network', readIpv4Cidr);
   const ipv4 = {
-    network: network && { address: unsigned(network.address), bits: network.bits },
+    network: readText(fields, 'Network', readIpv4Cidr),
     subnetLength: readLength(fields, 'SubnetLen'),
     subnetMin: readText(fields, 'SubnetMin', readIpv4),
     subnetMax: readText(fields, 'SubnetMax', readIpv4),
   };
-  const ipv6Network = readText(fields, 'IPv6Network', readIpv6Cidr);
   const ipv6 = {
-    network: ipv6Network,
+    network: readText(fields, 'IPv6Network', readIpv6Cidr),
     subnetLength: readLength(fields, 'IPv6SubnetLen'),
     subnetMin: readText(fields, 'IPv6SubnetMin', readIpv6),
     subnetMax: readText(fields, 'IPv6SubnetMax', readIpv6),
   };
-  if (!enableIpv4) throw ipv6Only();
-  const pool = makePool(4, ipv4);
-  const ipv6Pool = enableIpv6 ? makePool(6, ipv6) : undefined;
-  invariant(network !== undefined, 'makePool refuses an absent network');
+  if (!enableIpv4 && !enableIpv6) {
+    throw new Error('none defined stack: EnableIPv4 and EnableIPv6 are both false; set one of them to true');
+  }
   return {
-    network,
-    ipv4: pool,
-    ipv6: ipv6Network && ipv6Pool && { network: ipv6Network, pool: ipv6Pool },
+    ipv4: enableIpv4 ? familyConfig(4, ipv4) : undefined,
+    ipv6: enableIpv6 ? familyConfig(6, ipv6) : undefined,
     enableNftables,
     port: readBackend(fields.Backend).port,
   };
+}
+
+/** A family's fields as they stand in the text. */
+interface FamilyFields<P extends Prefix> extends Omit<PoolFields, 'network'> {
+  readonly network: P | undefined;
+}
+
+function familyConfig<P extends Prefix>(family: IpFamily, fields: FamilyFields<P>): FamilyConfig<P> {
+  const { network } = fields;
+  const pool = makePool(family, {
+    ...fields,
+    network: network && { address: firstOf(network), bits: network.bits },
+  });
+  invariant(network !== undefined, 'makePool refuses an absent network');
+  return { network, pool };
 }
 
 function readFlag(fields: Fields, field: Field, usual: boolean): boolean {
@@ -156,13 +175,10 @@ function attempt<T>(read: () => T): T | undefined {
   }
 }
 
-function unsigned(address: number): bigint {
-  return BigInt(address >>> 0);
+function firstOf(prefix: Prefix): bigint {
+  return prefix.family === 4 ? unsigned(prefix.address) : prefix.address;
 }
 
-function ipv6Only(): SelvageError {
-  return new SelvageError(
-    'ERR_BACKEND_TYPE',
-    'EnableIPv4 is false: IPv6-only networks are not carried yet; set EnableIPv4 to true and define Network',
-  );
+function unsigned(address: number): bigint {
+  return BigInt(address >>> 0);
 }
