@@ -1,7 +1,8 @@
 import { get, type IncomingMessage } from 'node:http';
 
 import { SelvageError } from '../errors.js';
-import type { TraceOptions, TraceRecord, TraceTotals } from '../workers/trace_record.js';
+import type { TraceOptions } from '../workers/trace_filter.js';
+import type { TraceRecord, TraceTotals } from '../workers/trace_record.js';
 import { clientError, notSelvage, PATIENCE_MILLIS, silent } from './control_client.js';
 import { messageOfLine, queryOf, type TraceMessage, type TraceStart } from './trace_lines.js';
 

@@ -11,7 +11,8 @@
 import { Buffer } from 'node:buffer';
 
 import { SelvageError } from '../errors.js';
-import type { TraceOptions, TraceRecord, TraceTotals } from '../workers/trace_record.js';
+import type { TraceOptions } from '../workers/trace_filter.js';
+import type { TraceRecord, TraceTotals } from '../workers/trace_record.js';
 
 /** What a trace begins with. */
 export interface TraceStart {

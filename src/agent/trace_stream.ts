@@ -1,7 +1,8 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 
 import { messageOf, SelvageError } from '../errors.js';
-import type { TraceListener, TraceOptions, TraceRecord, TraceTotals } from '../workers/trace_record.js';
+import type { TraceOptions } from '../workers/trace_filter.js';
+import type { TraceListener, TraceRecord, TraceTotals } from '../workers/trace_record.js';
 import type { TraceSession } from '../workers/trace_session.js';
 import { lineOf, optionsOf } from './trace_lines.js';
 

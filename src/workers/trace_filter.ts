@@ -3,7 +3,7 @@
  */
 import { DROP_REASONS, DropReason, type Direction, type DropReasonName } from '../encap/drop_reason.js';
 import { messageOf, SelvageError } from '../errors.js';
-import { ADDRESS_WORDS, familyOf, parseAddress, putIpv6Words } from '../ip_address.js';
+import { ADDRESS_WORDS, formatAddress, parseAddress, putIpv6Words } from '../ip_address.js';
 import { nearName } from '../lease/file/near_name.js';
 import { parsePrefix, type Prefix } from '../prefix.js';
 import { INBOUND, OUTBOUND } from './counters.js';
@@ -39,6 +39,17 @@ export interface TraceFilter {
   readonly peer?: string | undefined;
 }
 
+/** What to trace. */
+export interface TraceOptions extends TraceFilter {
+  /** Most records from each lane, 1..10,000 a second. Default {@link DEFAULT_RECORDS_PER_SECOND}. */
+  readonly recordsPerSecond?: number | undefined;
+}
+
+/** Records from each lane that show what is going on and cost it under a thousandth of its time. */
+export const DEFAULT_RECORDS_PER_SECOND = 1000;
+/** Most records a second of each lane that a reader keeps up with. */
+export const MOST_RECORDS_PER_SECOND = 10_000;
+
 const ANY = -1;
 const WORD_DIRECTION = 0;
 const WORD_VERDICT = 1;
@@ -66,6 +77,19 @@ const VERDICT_DROPPED = 2;
 const WORD_BITS = 32;
 const MOST_PORT = 65_535;
 const MOST_PROTOCOL = 255;
+
+/**
+ * Checks what can be checked without a forwarder.
+ *
+ * @throws SelvageError ERR_TRACE_FILTER naming the field and what it should be
+ */
+export function checkTraceOptions(options: TraceOptions): void {
+  compileFilter(options);
+  const { recordsPerSecond = DEFAULT_RECORDS_PER_SECOND } = options;
+  const most = MOST_RECORDS_PER_SECOND;
+  if (Number.isInteger(recordsPerSecond) && recordsPerSecond >= 1 && recordsPerSecond <= most) return;
+  throw filterError('recordsPerSecond', recordsPerSecond, `is not a whole number from 1 to ${most}`);
+}
 
 /**
  * Compiles a filter. Main thread.
@@ -213,10 +237,13 @@ function putPrefix(words: Int32Array, at: number, field: string, text: string | 
   }
 }
 
+/** An address may have any spelling. */
 function prefixOf(text: string): Prefix {
   if (text.includes('/')) return parsePrefix(text);
-  parseAddress(text); // for its message, which does not ask for a length
-  return parsePrefix(`${text}/${familyOf(text) === 4 ? WORD_BITS : WORD_BITS * ADDRESS_WORDS}`);
+  const { family, words } = parseAddress(text);
+  return parsePrefix(
+    `${formatAddress(family, words)}/${family === 4 ? WORD_BITS : WORD_BITS * ADDRESS_WORDS}`,
+  );
 }
 
 /** @param bits of the prefix that fall into this word or behind it; a shift by 32 would be a shift by 0 */

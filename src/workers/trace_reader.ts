@@ -12,11 +12,15 @@ import {
   FLOW_WORDS,
   readInnerFlow,
 } from './inner_flow.js';
-import { compileFilter } from './trace_filter.js';
-import type { NextHopDirectory, TraceFlow, TraceOptions, TraceRecord, TraceTotals } from './trace_record.js';
+import {
+  checkTraceOptions,
+  compileFilter,
+  DEFAULT_RECORDS_PER_SECOND,
+  type TraceOptions,
+} from './trace_filter.js';
+import type { NextHopDirectory, TraceFlow, TraceRecord, TraceTotals } from './trace_record.js';
 import {
   keptBytes,
-  MOST_RECORDS_PER_SECOND,
   RING_DEPTH,
   RING_EPOCH,
   RING_FILTER,
@@ -41,8 +45,6 @@ import {
 } from './trace_ring.js';
 import { rowReason } from './tracer.js';
 
-/** Records from each lane that show what is going on and cost it under a thousandth of its time. */
-export const DEFAULT_RECORDS_PER_SECOND = 1000;
 /** At once: a fifth of a second's. */
 const DEPTH_SHARE = 5;
 
@@ -97,28 +99,15 @@ export class TraceReader {
   }
 
   /**
-   * Begins a trace of what the options ask for. As {@link start}.
-   *
-   * @throws SelvageError ERR_TRACE_BUSY, ERR_TRACE_FILTER
-   */
-  startTrace(options: TraceOptions): void {
-    const { peer, recordsPerSecond } = options;
-    compileFilter(options); // what is wrong with it is told first; then its peer has one spelling
-    const address = peer === undefined ? undefined : parseAddress(peer);
-    const ids = address && this.#nextHops.idsOf(formatAddress(address.family, address.words));
-    this.start(compileFilter(options, ids), recordsPerSecond);
-  }
-
-  /**
    * Begins a trace. What an earlier one left unread is gone.
    *
-   * @param filter from compileFilter
-   * @param recordsPerSecond most from each lane, 1..10,000
-   * @throws SelvageError ERR_TRACE_BUSY unless {@link idle}; ERR_TRACE_FILTER for a rate out of range
+   * @throws SelvageError ERR_TRACE_FILTER; ERR_TRACE_BUSY unless {@link idle}
    */
-  start(filter: Int32Array, recordsPerSecond = DEFAULT_RECORDS_PER_SECOND): void {
-    requireRate(recordsPerSecond);
+  start(options: TraceOptions): void {
+    checkTraceOptions(options);
     if (!this.idle) throw traceBusy();
+    const { peer, recordsPerSecond = DEFAULT_RECORDS_PER_SECOND } = options;
+    const filter = compileFilter(options, peer === undefined ? [] : this.#nextHops.idsOf(canonical(peer)));
     this.#shown = 0;
     this.#limitedBefore = this.#sum(RING_LIMITED);
     this.#overrunBefore = this.#sum(RING_OVERRUN);
@@ -210,20 +199,15 @@ export class TraceReader {
   }
 }
 
-/** For a second trace. */
-export function traceBusy(): SelvageError {
+function canonical(address: string): string {
+  const { family, words } = parseAddress(address);
+  return formatAddress(family, words);
+}
+
+function traceBusy(): SelvageError {
   return new SelvageError(
     'ERR_TRACE_BUSY',
     'another trace of this daemon is on: end it (Ctrl-C in its terminal), then try again',
-  );
-}
-
-function requireRate(recordsPerSecond: number): void {
-  const most = MOST_RECORDS_PER_SECOND;
-  if (Number.isInteger(recordsPerSecond) && recordsPerSecond >= 1 && recordsPerSecond <= most) return;
-  throw new SelvageError(
-    'ERR_TRACE_FILTER',
-    `recordsPerSecond: ${recordsPerSecond} is not a whole number from 1 to ${most}`,
   );
 }
 

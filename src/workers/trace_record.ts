@@ -3,7 +3,6 @@
  */
 import type { Direction, DropReasonName } from '../encap/drop_reason.js';
 import type { IpFamily } from '../ip_address.js';
-import type { TraceFilter } from './trace_filter.js';
 
 /** What names the flow of an inner frame. */
 export interface TraceFlow {
@@ -55,12 +54,6 @@ export interface TraceTotals {
   readonly overrun: number;
   /** Kept back because the one who asked reads too slowly. */
   readonly unsent: number;
-}
-
-/** What to trace. */
-export interface TraceOptions extends TraceFilter {
-  /** Most records from each lane, 1..10,000 a second. Default 1,000. */
-  readonly recordsPerSecond?: number | undefined;
 }
 
 /** Who is shown a trace. Called on the main thread. */

@@ -55,8 +55,6 @@ export const SLOT_HEAD = SLOT_SOURCE + ADDRESS_WORDS;
 
 /** Bytes kept of a frame: what lies together of a superframe, see `Burst.length`. Both IP headers, TCP with all options. */
 export const HEAD_BYTES = 120;
-/** Most records a second that reads keep up with. */
-export const MOST_RECORDS_PER_SECOND = 10_000;
 
 /** A view of one lane's block, on any thread. */
 export class TraceRing {
