@@ -95,3 +95,9 @@ export {
   type ReasonCode,
 } from './agent/health.js';
 export { type MetricDefinition, METRICS } from './agent/metric_table.js';
+export { pcapngInterface, pcapngPacket, type PcapngPacket, pcapngSectionHeader } from './pcapng.js';
+export { checkTraceOptions, type TraceFilter, type TraceOptions } from './workers/trace_filter.js';
+export type { TraceFlow, TraceListener, TraceRecord, TraceTotals } from './workers/trace_record.js';
+export type { TraceSession } from './workers/trace_session.js';
+export { type TraceClientListener, traceFrames } from './agent/trace_client.js';
+export { plainOf, type TraceStart } from './agent/trace_lines.js';

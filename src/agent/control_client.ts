@@ -9,7 +9,7 @@ import type { AgentRoute, AgentStatus } from './agent_status.js';
 export const CONTROL_DIRECTORY = '/run/selvage';
 
 /** What a daemon has answered by now, or it hangs. */
-const PATIENCE_MILLIS = 5000;
+export const PATIENCE_MILLIS = 5000;
 /** Far above 65,536 routes or peers. */
 const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
 
@@ -91,7 +91,8 @@ async function readBody(response: IncomingMessage, socketPath: string): Promise<
   return Buffer.concat(chunks).toString('utf8');
 }
 
-function clientError(socketPath: string, error: unknown): SelvageError {
+/** @internal for whatever keeps a request from being answered. */
+export function clientError(socketPath: string, error: unknown): SelvageError {
   if (error instanceof SelvageError) return error;
   switch ((error as NodeJS.ErrnoException).code) {
     case 'ENOENT':
@@ -112,14 +113,16 @@ function clientError(socketPath: string, error: unknown): SelvageError {
   }
 }
 
-function silent(socketPath: string): SelvageError {
+/** @internal for a daemon that said nothing for {@link PATIENCE_MILLIS}. */
+export function silent(socketPath: string): SelvageError {
   return new SelvageError(
     'ERR_CONTROL_SOCKET',
     `${socketPath}: no answer within ${PATIENCE_MILLIS / 1000} s; the daemon hangs: look into its log, or restart it`,
   );
 }
 
-function notSelvage(socketPath: string): SelvageError {
+/** @internal for an answer that is none of ours. */
+export function notSelvage(socketPath: string): SelvageError {
   return new SelvageError(
     'ERR_CONTROL_SOCKET',
     `${socketPath}: what answers there is no selvage; name the socket of a daemon with --socket`,

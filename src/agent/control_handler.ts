@@ -11,6 +11,8 @@ interface Answer {
   readonly code: number;
   readonly type: string;
   readonly body: string;
+  /** Methods that the path takes, for 405. */
+  readonly allow?: string | undefined;
 }
 
 type Page = (view: AgentView, metrics: () => Promise<AgentMetrics>) => Answer | Promise<Answer>;
@@ -39,16 +41,26 @@ export const CONTROL_PAGES: Readonly<Record<string, Page>> = {
   '/routes': (view) => json(200, agentRoutesOf(view)),
 };
 
+/** Paths whose answer goes on until one side ends it; for GET. They answer errors by themselves. */
+export type Streams = Readonly<Record<string, RequestListener>>;
+
 /** Answers GET and HEAD for the given pages, 404 for other paths and 405 for other methods; 500 when a page throws. */
 export function handlerOf(
   pages: Readonly<Record<string, Page>>,
   view: () => AgentView,
   metrics: () => Promise<AgentMetrics>,
+  streams: Streams = {},
 ): RequestListener {
   return (request, response) => {
-    answer(request, pages, view, metrics)
+    const path = pathOf(request);
+    const stream = Object.hasOwn(streams, path) ? streams[path] : undefined;
+    if (stream !== undefined && request.method === 'GET') {
+      stream(request, response);
+      return;
+    }
+    answer(request, pages, view, metrics, Object.keys(streams))
       .catch((error: unknown) => json(500, { error: messageOf(error) }))
-      .then(({ code, type, body }) => send(response, code, type, body))
+      .then((answered) => send(response, answered))
       .catch(() => response.destroy());
   };
 }
@@ -58,29 +70,37 @@ async function answer(
   pages: Readonly<Record<string, Page>>,
   view: () => AgentView,
   metrics: () => Promise<AgentMetrics>,
+  streams: readonly string[],
 ): Promise<Answer> {
-  const path = request.url?.split('?', 1)[0] ?? '';
+  const path = pathOf(request);
+  if (streams.includes(path)) return json(405, { error: `${path} is for GET` }, 'GET');
   const page = Object.hasOwn(pages, path) ? pages[path] : undefined;
   if (page === undefined) {
-    return json(404, { error: `there is no ${path}; there are ${Object.keys(pages).join(', ')}` });
+    return json(404, {
+      error: `there is no ${path}; there are ${[...Object.keys(pages), ...streams].join(', ')}`,
+    });
   }
   if (request.method !== 'GET' && request.method !== 'HEAD') {
-    return json(405, { error: `${path} is for GET and HEAD` });
+    return json(405, { error: `${path} is for GET and HEAD` }, 'GET, HEAD');
   }
   return await page(view(), metrics);
 }
 
 /** For HEAD, Node leaves out the body by itself. */
-function send(response: ServerResponse, code: number, type: string, body: string): void {
+function send(response: ServerResponse, { code, type, body, allow }: Answer): void {
   response.writeHead(code, {
     'content-type': type,
     'content-length': Buffer.byteLength(body),
     'cache-control': 'no-store',
-    ...(code === 405 ? { allow: 'GET, HEAD' } : {}),
+    ...(allow === undefined ? {} : { allow }),
   });
   response.end(body);
 }
 
-function json(code: number, value: unknown): Answer {
-  return { code, type: 'application/json; charset=utf-8', body: `${JSON.stringify(value)}\n` };
+function pathOf(request: IncomingMessage): string {
+  return request.url?.split('?', 1)[0] ?? '';
+}
+
+function json(code: number, value: unknown, allow?: string): Answer {
+  return { code, type: 'application/json; charset=utf-8', body: `${JSON.stringify(value)}\n`, allow };
 }

@@ -5,9 +5,10 @@ import type { AddressInfo, ListenOptions } from 'node:net';
 
 import { messageOf, SelvageError } from '../errors.js';
 import type { AgentView } from './agent_view.js';
-import { CONTROL_PAGES, handlerOf, PROBE_PAGES } from './control_handler.js';
+import { CONTROL_PAGES, handlerOf, PROBE_PAGES, type Streams } from './control_handler.js';
 import { claimSocketPath, socketError } from './control_socket.js';
 import type { AgentMetrics } from './metrics.js';
+import { type StartTrace, traceStream } from './trace_stream.js';
 
 /** Where probes and scrapers connect. */
 export interface HealthAddress {
@@ -25,6 +26,8 @@ export interface ControlServerOptions {
   readonly socketPath?: string | undefined;
   /** TCP listener with the pages for probes and scrapers; none without it. */
   readonly health?: HealthAddress | undefined;
+  /** Begins a trace of the forwarder; without it there is no `/trace`. */
+  readonly trace?: StartTrace | undefined;
 }
 
 /** A request is a line and some headers; who takes longer has no need of an answer. */
@@ -48,6 +51,7 @@ const FAREWELL_MILLIS = 500;
  * | `/metrics` | Prometheus text                                   | yes | yes |
  * | `/status`  | JSON, {@link AgentStatus}                         | yes | no  |
  * | `/routes`  | JSON, list of {@link AgentRoute}                  | yes | no  |
+ * | `/trace`   | lines of JSON until the client goes away, {@link TraceRecord} | yes | no |
  *
  * It only tells; nothing can be changed through it. Connections, headers and times are bounded. Main thread.
  */
@@ -68,12 +72,13 @@ export class ControlServer {
    *
    * @throws SelvageError (as rejection) ERR_CONTROL_SOCKET, ERR_HEALTH_PORT; nothing stays behind
    */
-  static async open({ view, socketPath, health }: ControlServerOptions): Promise<ControlServer> {
+  static async open({ view, socketPath, health, trace }: ControlServerOptions): Promise<ControlServer> {
     const metrics = metricsOnDemand();
     const servers: Server[] = [];
     try {
       if (socketPath !== undefined) {
-        servers.push(await listenOnSocket(socketPath, handlerOf(CONTROL_PAGES, view, metrics)));
+        const streams: Streams = trace === undefined ? {} : { '/trace': traceStream(trace) };
+        servers.push(await listenOnSocket(socketPath, handlerOf(CONTROL_PAGES, view, metrics, streams)));
       }
       const probes = health && (await listenOnPort(health, handlerOf(PROBE_PAGES, view, metrics)));
       if (probes !== undefined) servers.push(probes);

@@ -10,6 +10,7 @@ import { run } from './run.js';
 import { RUN_OPTIONS } from './run_options.js';
 import { runSettings } from './run_settings.js';
 import { showStatus } from './status.js';
+import { TRACE_COMMAND } from './trace.js';
 
 const SOCKET_OPTIONS: readonly CliOption[] = [
   {
@@ -75,6 +76,7 @@ Examples:
     options: SOCKET_OPTIONS,
     run: (values) => showRoutes(question(values), out),
   },
+  TRACE_COMMAND,
   ...LEASE_COMMANDS,
   ...FIREWALL_COMMANDS,
 ];

@@ -18,17 +18,11 @@ export interface ShowOptions {
  * @throws SelvageError when there is no daemon, or the one asked for, or each of them, does not answer
  */
 export async function showEachDaemon(
-  { socket }: ShowOptions,
+  options: Pick<ShowOptions, 'socket'>,
   show: (socketPath: string, several: boolean) => Promise<number>,
   directory = CONTROL_DIRECTORY,
 ): Promise<number> {
-  const sockets = socket === undefined ? await listControlSockets(directory) : [socket];
-  if (sockets.length === 0) {
-    throw new SelvageError(
-      'ERR_NO_DAEMON',
-      `no selvage runs here (no socket in ${directory}); start it with 'selvage run', or name its socket with --socket`,
-    );
-  }
+  const sockets = await daemonSockets(options, directory);
   let exitCode: number = ExitCode.ok;
   const failures: SelvageError[] = [];
   for (const path of sockets) {
@@ -42,4 +36,23 @@ export async function showEachDaemon(
   const [first] = failures;
   if (first === undefined) return exitCode;
   throw new SelvageError(first.code, failures.map(({ message }) => message).join('; '), { cause: first });
+}
+
+/**
+ * The control sockets to ask.
+ *
+ * @returns at least one
+ * @throws SelvageError ERR_NO_DAEMON when none is named and there is none
+ */
+export async function daemonSockets(
+  { socket }: Pick<ShowOptions, 'socket'>,
+  directory = CONTROL_DIRECTORY,
+): Promise<string[]> {
+  if (socket !== undefined) return [socket];
+  const sockets = await listControlSockets(directory);
+  if (sockets.length > 0) return sockets;
+  throw new SelvageError(
+    'ERR_NO_DAEMON',
+    `no selvage runs here (no socket in ${directory}); start it with 'selvage run', or name its socket with --socket`,
+  );
 }
