@@ -39,6 +39,7 @@ export type {
   StoreListing,
   WatchListener,
 } from './lease/store/lease_store.js';
+export { findJsonFault, type JsonFault } from './lease/file/json_fault.js';
 export { nearName } from './lease/file/near_name.js';
 export type { Peer, RouteChange, RouteListener, RouteSnapshot, RouteSource } from './lease/route_source.js';
 export type { Route, RouteUpdate } from './routing/route_set.js';
@@ -80,8 +81,10 @@ export type {
 export { VERSION } from './version.js';
 export {
   CONTROL_DIRECTORY,
+  isSegments,
   listControlSockets,
   readAgentRoutes,
+  readDaemonStatus,
   readStatus,
 } from './agent/control_client.js';
 export { ControlServer, type ControlServerOptions, type HealthAddress } from './agent/control_server.js';
@@ -95,3 +98,16 @@ export {
   type ReasonCode,
 } from './agent/health.js';
 export { type MetricDefinition, METRICS } from './agent/metric_table.js';
+export type { Segment, SegmentEvents } from './agent/segment.js';
+export { findSegmentConflicts } from './agent/segment_conflicts.js';
+export {
+  checkSegmentName,
+  type OpenedStore,
+  type OpeningStoreSource,
+  type SegmentAgentOptions,
+  type SegmentOptions,
+  type SegmentsOptions,
+} from './agent/segment_options.js';
+export type { ProcessView, SegmentState, SegmentsView, SegmentView } from './agent/segment_view.js';
+export { createSegments, type Segments } from './agent/segments.js';
+export { type SegmentsStatus, segmentsStatusOf, type SegmentStatus } from './agent/segments_status.js';
