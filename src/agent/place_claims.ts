@@ -54,6 +54,6 @@ function refuseShared(ours: Claim, other: string, theirs: Claim): void {
   throw new SelvageError(
     'ERR_SEGMENT_OVERLAP',
     `UDP port ${ours.port} on ${ours.address} is that of segment "${other}": ` +
-      'give one of the two networks another Backend.Port, or "port" where the config says none, or another "iface"',
+      'give one of the two networks another Backend.Port in its config ("port" with a routes file), or another "iface"',
   );
 }

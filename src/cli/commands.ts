@@ -53,8 +53,8 @@ changes nothing:
     "peers": [ { "subnet": "10.1.2.0/24", "publicIp": "192.168.100.2" } ] }
 
 The file of --segments is read once; each network is kept apart, and started again when it fails:
-  { "segments": [ { "name": "blue", "etcd-prefix": "/blue/network", "port": 8285 },
-                  { "name": "green", "etcd-prefix": "/green/network", "port": 8286 } ] }
+  { "segments": [ { "name": "blue", "etcd-prefix": "/blue/network" },
+                  { "name": "green", "etcd-prefix": "/green/network", "iface": "eth1" } ] }
 
 Signals: SIGINT, SIGTERM and SIGHUP stop (a second one at once), SIGUSR2 logs all counters.
 
