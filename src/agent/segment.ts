@@ -1,4 +1,6 @@
 import { EventEmitter } from 'node:events';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 
 import { messageOf } from '../errors.js';
 import { BackOff, pause } from '../lease/back_off.js';
@@ -7,7 +9,7 @@ import { VERSION } from '../version.js';
 import { DEFAULT_PORT } from '../workers/forwarder_options.js';
 import type { ForwarderStats } from '../workers/forwarder_stats.js';
 import { type Agent, type AgentEvents, createAgent } from './agent.js';
-import { type AgentOptions, portOf } from './agent_options.js';
+import { type AgentOptions, DEFAULT_STATE_DIRECTORY, portOf, routesSnapshotName } from './agent_options.js';
 import type { AgentView, SourceView } from './agent_view.js';
 import type { PlaceClaims } from './place_claims.js';
 import type {
@@ -55,6 +57,8 @@ export class Segment extends EventEmitter<SegmentEvents> {
   #state: SegmentState = 'starting';
   #failure: SegmentView['failure'];
   #restarts = 0;
+  /** Another segment has the place that the store told. */
+  #wasRefused = false;
   /** What the last agent said before it was closed. */
   #lastView: AgentView | undefined;
   #life: Promise<void> | undefined;
@@ -129,6 +133,7 @@ export class Segment extends EventEmitter<SegmentEvents> {
       return error instanceof Error ? error : new Error(String(error));
     } finally {
       await this.#giveBack(store);
+      if (this.#wasRefused) await this.#forgetPlace();
     }
   }
 
@@ -178,13 +183,26 @@ export class Segment extends EventEmitter<SegmentEvents> {
     };
   }
 
-  #admit({ network, ipv6Network, port }: RouteSnapshot): void {
+  /**
+   * The agent has saved a place that is another segment's, and would begin with it the next time, without asking the store
+   * whether it has changed.
+   */
+  async #forgetPlace(): Promise<void> {
+    const { source, stateDirectory = DEFAULT_STATE_DIRECTORY } = this.#options;
+    this.#wasRefused = false;
+    if (source.kind === 'file') return;
+    await rm(join(stateDirectory, routesSnapshotName(source.networkName)), { force: true }).catch(
+      (error: unknown) => this.#tell('warning', `a place that was refused stays saved: ${messageOf(error)}`),
+    );
+  }
+
+  #admit({ network, ipv6Network, port: networkPort }: RouteSnapshot): void {
+    const networks = [network, ipv6Network].filter((each) => each !== undefined);
     const address = this.#agent?.view().underlay?.address ?? '';
-    this.#claims.claim(this.name, {
-      networks: [network, ipv6Network].filter((each) => each !== undefined),
-      address,
-      port: portOf(this.#options.forwarder?.port, port) ?? DEFAULT_PORT,
-    });
+    const port = portOf(this.#options.forwarder?.port, networkPort) ?? DEFAULT_PORT;
+    this.#wasRefused = true;
+    this.#claims.claim(this.name, { networks, address, port });
+    this.#wasRefused = false;
   }
 
   #relay(agent: Agent): void {
