@@ -39,6 +39,7 @@ export type {
   StoreListing,
   WatchListener,
 } from './lease/store/lease_store.js';
+export { findJsonFault, type JsonFault } from './lease/file/json_fault.js';
 export { nearName } from './lease/file/near_name.js';
 export type { Peer, RouteChange, RouteListener, RouteSnapshot, RouteSource } from './lease/route_source.js';
 export type { Route, RouteUpdate } from './routing/route_set.js';
@@ -80,8 +81,10 @@ export type {
 export { VERSION } from './version.js';
 export {
   CONTROL_DIRECTORY,
+  isSegments,
   listControlSockets,
   readAgentRoutes,
+  readDaemonStatus,
   readStatus,
 } from './agent/control_client.js';
 export { ControlServer, type ControlServerOptions, type HealthAddress } from './agent/control_server.js';
@@ -101,3 +104,16 @@ export type { TraceFlow, TraceListener, TraceRecord, TraceTotals } from './worke
 export type { TraceSession } from './workers/trace_session.js';
 export { type TraceClientListener, traceFrames } from './agent/trace_client.js';
 export { plainOf, type TraceStart } from './agent/trace_lines.js';
+export type { Segment, SegmentEvents } from './agent/segment.js';
+export { findSegmentConflicts } from './agent/segment_conflicts.js';
+export {
+  checkSegmentName,
+  type OpenedStore,
+  type OpeningStoreSource,
+  type SegmentAgentOptions,
+  type SegmentOptions,
+  type SegmentsOptions,
+} from './agent/segment_options.js';
+export type { ProcessView, SegmentState, SegmentsView, SegmentView } from './agent/segment_view.js';
+export { createSegments, type Segments } from './agent/segments.js';
+export { type SegmentsStatus, segmentsStatusOf, type SegmentStatus } from './agent/segments_status.js';

@@ -1,5 +1,6 @@
 import { SelvageError } from '../errors.js';
 import type { UnderlayChoice } from '../host/underlay.js';
+import type { RouteSnapshot } from '../lease/route_source.js';
 import type { LeaseStore } from '../lease/store/lease_store.js';
 import type { ForwarderOptions } from '../workers/forwarder_options.js';
 
@@ -58,6 +59,11 @@ export interface AgentOptions {
   readonly controlSocket?: string;
   /** Address and TCP port for /healthz, /readyz and /metrics. Absent: none. */
   readonly health?: { readonly ip: string; readonly port: number };
+  /**
+   * Called with each place (network, subnet, port) before a device is made or a port bound for it. What it throws ends the start,
+   * or comes as the event `fatal` while the agent moves. Default: every place is fine.
+   */
+  readonly admit?: (place: RouteSnapshot) => void;
 }
 
 export const DEFAULT_STATE_DIRECTORY = '/var/lib/selvage';

@@ -4,6 +4,8 @@ import { join } from 'node:path';
 
 import { messageOf, SelvageError } from '../errors.js';
 import type { AgentRoute, AgentStatus } from './agent_status.js';
+import { NO_SUCH_SEGMENT } from './control_handler.js';
+import type { SegmentsStatus } from './segments_status.js';
 
 /** Where daemons have their control sockets, one for each TUN device: `/run/selvage/flannel0.sock`. */
 export const CONTROL_DIRECTORY = '/run/selvage';
@@ -14,18 +16,45 @@ export const PATIENCE_MILLIS = 5000;
 const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
 
 /**
- * Reads the status of a running daemon.
+ * Reads the status of a running daemon, or of one of its segments.
  *
  * @param socketPath its control socket
+ * @param segment name of the segment; needed for a daemon with segments, and for no other
  * @throws SelvageError (as rejection) ERR_NO_DAEMON when none answers there, ERR_CONTROL_SOCKET when the socket may not be
- *   used or does not speak for a selvage
+ *   used or does not speak for a selvage, ERR_SEGMENT when there is no such segment, or several and none is named
  */
-export async function readStatus(socketPath: string): Promise<AgentStatus> {
-  const answer = await readJson(socketPath, '/status');
+export async function readStatus(socketPath: string, segment?: string): Promise<AgentStatus> {
+  const answer = await readAnyStatus(socketPath, pageOf('/status', segment));
+  if (!isSegments(answer)) return answer;
+  const names = answer.segments.map(({ name }) => name).join(', ');
+  throw segmentError(socketPath, `several segments run here, and none was named; there are ${names}`);
+}
+
+/**
+ * Reads the status of a running daemon, whether it has one network or segments.
+ *
+ * @throws SelvageError (as rejection) ERR_NO_DAEMON, ERR_CONTROL_SOCKET
+ */
+export async function readDaemonStatus(socketPath: string): Promise<AgentStatus | SegmentsStatus> {
+  return await readAnyStatus(socketPath, '/status');
+}
+
+/** Whether it is the status of a daemon with segments. */
+export function isSegments(status: AgentStatus | SegmentsStatus): status is SegmentsStatus {
+  return 'segments' in status;
+}
+
+async function readAnyStatus(socketPath: string, path: string): Promise<AgentStatus | SegmentsStatus> {
+  const answer = await readJson(socketPath, path);
   if (isObject(answer) && typeof answer['version'] === 'string' && isObject(answer['health'])) {
-    return answer as unknown as AgentStatus;
+    return answer as unknown as AgentStatus | SegmentsStatus;
   }
   throw notSelvage(socketPath);
+}
+
+/** A page, of one segment if one is named. */
+function pageOf(path: string, segment: string | undefined): string {
+  return segment === undefined ? path : `${path}?${new URLSearchParams({ segment }).toString()}`;
 }
 
 /**
@@ -33,8 +62,8 @@ export async function readStatus(socketPath: string): Promise<AgentStatus> {
  *
  * @throws SelvageError (as rejection) as {@link readStatus}
  */
-export async function readAgentRoutes(socketPath: string): Promise<AgentRoute[]> {
-  const answer = await readJson(socketPath, '/routes');
+export async function readAgentRoutes(socketPath: string, segment?: string): Promise<AgentRoute[]> {
+  const answer = await readJson(socketPath, pageOf('/routes', segment));
   if (Array.isArray(answer)) return answer as AgentRoute[];
   throw notSelvage(socketPath);
 }
@@ -74,6 +103,7 @@ async function request(socketPath: string, path: string): Promise<string> {
     });
     const body = await readBody(response, socketPath);
     if (response.statusCode === 200) return body;
+    refuseSegment(socketPath, body);
   } catch (error) {
     throw signal.aborted ? silent(socketPath) : clientError(socketPath, error);
   }
@@ -89,6 +119,22 @@ async function readBody(response: IncomingMessage, socketPath: string): Promise<
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString('utf8');
+}
+
+/** @throws SelvageError ERR_SEGMENT when the answer says so */
+function refuseSegment(socketPath: string, body: string): void {
+  let answer: unknown;
+  try {
+    answer = JSON.parse(body);
+  } catch {
+    return; // no selvage
+  }
+  if (!isObject(answer) || answer['code'] !== NO_SUCH_SEGMENT) return;
+  throw segmentError(socketPath, String(answer['error']));
+}
+
+function segmentError(socketPath: string, why: string): SelvageError {
+  return new SelvageError('ERR_SEGMENT', `${socketPath}: ${why}; name one with --segment`);
 }
 
 /** @internal for whatever keeps a request from being answered. */

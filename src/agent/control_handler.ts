@@ -3,8 +3,10 @@ import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http
 import { messageOf } from '../errors.js';
 import { agentRoutesOf, statusOf } from './agent_status.js';
 import type { AgentView } from './agent_view.js';
-import { healthOf, readinessOf } from './health.js';
+import { type Health, healthOf, type Readiness, readinessOf } from './health.js';
 import type { AgentMetrics } from './metrics.js';
+import { hasSegments, type ProcessView, type SegmentsView } from './segment_view.js';
+import { segmentsHealthOf, segmentsReadinessOf, segmentsStatusOf } from './segments_status.js';
 
 /** What one path answers. */
 interface Answer {
@@ -15,19 +17,15 @@ interface Answer {
   readonly allow?: string | undefined;
 }
 
-type Page = (view: AgentView, metrics: () => Promise<AgentMetrics>) => Answer | Promise<Answer>;
+type PageOf<View> = (view: View, metrics: () => Promise<AgentMetrics>) => Answer | Promise<Answer>;
+
+type Page = PageOf<AgentView>;
 
 /** Paths for probes and scrapers; they tell nothing about other hosts but their addresses and counts. */
 export const PROBE_PAGES: Readonly<Record<string, Page>> = {
   // Degraded is 200: a liveness probe must not end a forwarder because etcd is away.
-  '/healthz': (view) => {
-    const health = healthOf(view);
-    return json(health.status === 'failing' ? 503 : 200, health);
-  },
-  '/readyz': (view) => {
-    const readiness = readinessOf(view);
-    return json(readiness.ready ? 200 : 503, readiness);
-  },
+  '/healthz': (view) => healthPage(healthOf(view)),
+  '/readyz': (view) => readinessPage(readinessOf(view)),
   '/metrics': async (view, metrics) => {
     const agentMetrics = await metrics();
     return { code: 200, type: agentMetrics.contentType, body: await agentMetrics.render(view) };
@@ -44,10 +42,24 @@ export const CONTROL_PAGES: Readonly<Record<string, Page>> = {
 /** Paths whose answer goes on until one side ends it; for GET. They answer errors by themselves. */
 export type Streams = Readonly<Record<string, RequestListener>>;
 
+/** The pages of a process with segments that are about all of them. */
+const SEGMENTS_PAGES: Readonly<Record<string, PageOf<SegmentsView>>> = {
+  '/healthz': (view) => healthPage(segmentsHealthOf(view)),
+  '/readyz': (view) => readinessPage(segmentsReadinessOf(view)),
+  '/metrics': async (view, metrics) => {
+    const agentMetrics = await metrics();
+    return { code: 200, type: agentMetrics.contentType, body: await agentMetrics.renderSegments(view) };
+  },
+  '/status': (view) => json(200, segmentsStatusOf(view)),
+};
+
+/** Of an answer about a segment that is not there, so that a client can tell it from a server that is no selvage. */
+export const NO_SUCH_SEGMENT = 'ERR_SEGMENT';
+
 /** Answers GET and HEAD for the given pages, 404 for other paths and 405 for other methods; 500 when a page throws. */
 export function handlerOf(
   pages: Readonly<Record<string, Page>>,
-  view: () => AgentView,
+  view: () => ProcessView,
   metrics: () => Promise<AgentMetrics>,
   streams: Streams = {},
 ): RequestListener {
@@ -68,11 +80,11 @@ export function handlerOf(
 async function answer(
   request: IncomingMessage,
   pages: Readonly<Record<string, Page>>,
-  view: () => AgentView,
+  view: () => ProcessView,
   metrics: () => Promise<AgentMetrics>,
   streams: readonly string[],
 ): Promise<Answer> {
-  const path = pathOf(request);
+  const [path = '', query = ''] = request.url?.split('?', 2) ?? [];
   if (streams.includes(path)) return json(405, { error: `${path} is for GET` }, 'GET');
   const page = Object.hasOwn(pages, path) ? pages[path] : undefined;
   if (page === undefined) {
@@ -83,7 +95,38 @@ async function answer(
   if (request.method !== 'GET' && request.method !== 'HEAD') {
     return json(405, { error: `${path} is for GET and HEAD` }, 'GET, HEAD');
   }
-  return await page(view(), metrics);
+  const shown = view();
+  const name = new URLSearchParams(query).get('segment');
+  if (!hasSegments(shown)) {
+    return name === null
+      ? await page(shown, metrics)
+      : noSuchSegment('this selvage runs one network, without segments');
+  }
+  const ofAll = SEGMENTS_PAGES[path];
+  if (name === null && ofAll !== undefined) return await ofAll(shown, metrics);
+  const segment = shown.segments.find((each) => each.name === name);
+  if (segment !== undefined) return await page(segment.agent, metrics);
+  return noSuchSegment(
+    `${wrongSegment(name)}; there are ${shown.segments.map((each) => each.name).join(', ')}`,
+  );
+}
+
+function wrongSegment(name: string | null): string {
+  return name === null
+    ? 'several segments run here, and none was named'
+    : `no segment here is named "${name.slice(0, 60)}"`;
+}
+
+function noSuchSegment(error: string): Answer {
+  return json(404, { error, code: NO_SUCH_SEGMENT });
+}
+
+function healthPage(health: Health): Answer {
+  return json(health.status === 'failing' ? 503 : 200, health);
+}
+
+function readinessPage(readiness: Readiness): Answer {
+  return json(readiness.ready ? 200 : 503, readiness);
 }
 
 /** For HEAD, Node leaves out the body by itself. */

@@ -4,10 +4,10 @@ import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo, ListenOptions } from 'node:net';
 
 import { messageOf, SelvageError } from '../errors.js';
-import type { AgentView } from './agent_view.js';
 import { CONTROL_PAGES, handlerOf, PROBE_PAGES, type Streams } from './control_handler.js';
 import { claimSocketPath, socketError } from './control_socket.js';
 import type { AgentMetrics } from './metrics.js';
+import type { ProcessView } from './segment_view.js';
 import { type StartTrace, traceStream } from './trace_stream.js';
 
 /** Where probes and scrapers connect. */
@@ -20,8 +20,8 @@ export interface HealthAddress {
 
 /** How to make a {@link ControlServer}. */
 export interface ControlServerOptions {
-  /** The state of the agent. Called for each request, on the main thread. */
-  readonly view: () => AgentView;
+  /** The state of the agent, or of several as segments. Called for each request, on the main thread. */
+  readonly view: () => ProcessView;
   /** Unix socket with every page; none without it. */
   readonly socketPath?: string | undefined;
   /** TCP listener with the pages for probes and scrapers; none without it. */
@@ -52,6 +52,9 @@ const FAREWELL_MILLIS = 500;
  * | `/status`  | JSON, {@link AgentStatus}                         | yes | no  |
  * | `/routes`  | JSON, list of {@link AgentRoute}                  | yes | no  |
  * | `/trace`   | lines of JSON until the client goes away, {@link TraceRecord} | yes | no |
+ *
+ * With segments `?segment=NAME` asks about one of them. Without it `/status` is a {@link SegmentsStatus}, the pages for probes
+ * are about all, and the others answer 404, as a name does that no segment has.
  *
  * It only tells; nothing can be changed through it. Connections, headers and times are bounded. Main thread.
  */

@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { dirname } from 'node:path';
 
 import { messageOf, SelvageError } from '../errors.js';
-import { readStatus } from './control_client.js';
+import { isSegments, readDaemonStatus } from './control_client.js';
 
 /** A local connect ends at once; only a full backlog of a process that hangs takes longer. */
 const CONNECT_MILLIS = 1000;
@@ -59,8 +59,9 @@ async function isAnswered(path: string): Promise<boolean> {
 async function describeOwner(path: string): Promise<string> {
   const remedy = 'stop it, or choose another path (--control-socket)';
   try {
-    const { version, pid, networkName } = await readStatus(path);
-    return `selvage ${version} with process id ${pid} answers there, for ${networkName}; ${remedy}`;
+    const status = await readDaemonStatus(path);
+    const network = isSegments(status) ? `${status.segments.length} segments` : status.networkName;
+    return `selvage ${status.version} with process id ${status.pid} answers there, for ${network}; ${remedy}`;
   } catch {
     return `another process answers there; ${remedy}`;
   }

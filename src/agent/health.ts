@@ -45,6 +45,8 @@ export interface Reason {
   readonly message: string;
   /** Since when, ISO 8601 in UTC; null when that is not known. */
   readonly since: string | null;
+  /** The segment that it is about; only of a process with segments. */
+  readonly segment?: string;
 }
 
 /** A {@link Reason} and how bad it is. */

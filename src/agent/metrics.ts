@@ -4,6 +4,7 @@ import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client';
 
 import type { AgentView } from './agent_view.js';
 import { METRIC_TABLE, type Metric, type Sample } from './metric_table.js';
+import type { SegmentsView } from './segment_view.js';
 
 type Read = () => Sample[];
 
@@ -37,6 +38,18 @@ class SampledGauge extends Gauge {
   }
 }
 
+/** What the samples are read from, and the segment that they are of. */
+interface LabelledView {
+  readonly view: AgentView;
+  readonly segment?: string;
+}
+
+function samplesOf(metric: Metric, { view, segment }: LabelledView): Sample[] {
+  const samples = metric.read(view);
+  if (segment === undefined) return samples;
+  return samples.map(({ value, labels }) => ({ value, labels: { segment, ...labels } }));
+}
+
 /** Between looks of the event loop's clock; each look wakes the process, and the default of 10 ms does so all the time. */
 const EVENT_LOOP_LOOK_MILLIS = 100;
 
@@ -64,11 +77,11 @@ function processMetrics(): Registry {
 export class AgentMetrics {
   readonly #registry = new Registry();
   readonly #process = processMetrics();
-  #view: AgentView | undefined;
+  #views: readonly LabelledView[] = [];
 
   constructor() {
     for (const metric of METRIC_TABLE) {
-      const read: Read = () => (this.#view === undefined ? [] : metric.read(this.#view));
+      const read: Read = () => this.#views.flatMap((labelled) => samplesOf(metric, labelled));
       if (metric.type === 'counter') new SampledCounter(metric, this.#registry, read);
       else new SampledGauge(metric, this.#registry, read);
     }
@@ -81,11 +94,20 @@ export class AgentMetrics {
 
   /** The whole text. May be called again before it resolves. */
   async render(view: AgentView): Promise<string> {
+    return await this.#render([{ view }]);
+  }
+
+  /** The same of several, each series with the label `segment`, so that one scrape tells them apart. */
+  async renderSegments({ segments }: SegmentsView): Promise<string> {
+    return await this.#render(segments.map(({ name, agent }) => ({ view: agent, segment: name })));
+  }
+
+  async #render(views: readonly LabelledView[]): Promise<string> {
     const parts: string[] = [];
     for (const { name } of METRIC_TABLE) {
-      this.#view = view; // read before the call returns, so another view may come before it resolves
+      this.#views = views; // read before the call returns, so another view may come before it resolves
       const part = this.#registry.getSingleMetricAsString(name);
-      this.#view = undefined;
+      this.#views = [];
       parts.push(await part);
       await setImmediate();
     }

@@ -1,8 +1,8 @@
-import type { Agent, LeaseEvent, OwnLease, SelvageError } from '../index.js';
+import type { Agent, LeaseEvent, OwnLease, Segment, SelvageError } from '../index.js';
 import type { Logger } from './log.js';
 
-/** Writes a line for everything that an agent tells. */
-export function logAgent(agent: Agent, log: Logger): void {
+/** Writes a line for everything that an agent tells, but its end. */
+export function logAgent(agent: Agent | Segment, log: Logger): void {
   agent.on('warning', (message) => log.warn(message));
   agent.on('lease', (event) => logLeaseEvent(event, log));
   agent.on('routes', (count) => log.info({ routes: count }, 'routes changed'));

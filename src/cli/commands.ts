@@ -1,5 +1,6 @@
 import { VERSION } from '../index.js';
 import { type Command, ENVIRONMENT_HELP, HELP_OPTION, JSON_OPTION, out } from './command.js';
+import type { ShowOptions } from './each_daemon.js';
 import { ExitCode } from './exit_code.js';
 import { FIREWALL_COMMANDS } from './firewall.js';
 import { LEASE_COMMANDS } from './lease.js';
@@ -8,6 +9,7 @@ import { type CliOption, type CliValues, readOptions, usageError } from './optio
 import { showRoutes } from './routes.js';
 import { run } from './run.js';
 import { RUN_OPTIONS } from './run_options.js';
+import { runSegments } from './run_segments.js';
 import { runSettings } from './run_settings.js';
 import { showStatus } from './status.js';
 import { TRACE_COMMAND } from './trace.js';
@@ -19,6 +21,13 @@ const SOCKET_OPTIONS: readonly CliOption[] = [
     value: 'PATH',
     commandLineOnly: true,
     help: "the daemon's --control-socket [every socket in /run/selvage]",
+  },
+  {
+    name: 'segment',
+    heading: 'Options',
+    value: 'NAME',
+    commandLineOnly: true,
+    help: 'of a daemon with --segments: only this network [all of them]',
   },
   JSON_OPTION,
   HELP_OPTION,
@@ -44,20 +53,26 @@ changes nothing:
   { "network": "10.1.0.0/16", "subnet": "10.1.1.0/24",
     "peers": [ { "subnet": "10.1.2.0/24", "publicIp": "192.168.100.2" } ] }
 
+The file of --segments is read once; each network is kept apart, and started again when it fails:
+  { "segments": [ { "name": "blue", "etcd-prefix": "/blue/network" },
+                  { "name": "green", "etcd-prefix": "/green/network", "iface": "eth1" } ] }
+
 Signals: SIGINT, SIGTERM and SIGHUP stop (a second one at once), SIGUSR2 logs all counters.
 
 Exit codes: 0 stopped by a signal; 1 could not start or go on; 2 the command line or the environment is wrong.`,
     options: RUN_OPTIONS,
-    run: (values) => (values.isOn('version') ? printVersion() : run(runSettings(values))),
+    run: runDaemon,
   },
   {
     words: 'status',
     takes: [],
     summary: 'tell how the daemons on this host are',
-    about: `Asks each daemon on this host for its lease, its etcd, its routes, its health and its traffic.
+    about: `Asks each daemon on this host for its lease, its etcd, its routes, its health and its traffic. Of a daemon with
+segments it lists the networks; --segment NAME tells all about one of them.
 
 Examples:
   selvage status
+  selvage status --segment blue
   selvage status --json | jq .health
 
 Exit codes: 0 ok or degraded, which includes waiting for a config or lease; 1 failing, or no daemon.`,
@@ -81,9 +96,14 @@ Examples:
   ...FIREWALL_COMMANDS,
 ];
 
-function question(values: CliValues): { socket?: string; json: boolean } {
-  const socket = values.text('socket');
-  return { ...(socket === undefined ? {} : { socket }), json: values.isOn('json') };
+function question(values: CliValues): ShowOptions {
+  return { socket: values.text('socket'), segment: values.text('segment'), json: values.isOn('json') };
+}
+
+function runDaemon(values: CliValues): Promise<number> {
+  if (values.isOn('version')) return printVersion();
+  const segments = values.text('segments');
+  return segments === undefined ? run(runSettings(values)) : runSegments(segments, values);
 }
 
 /** The commands that begin with `words`, e.g. all of `lease`; all of them without words. */

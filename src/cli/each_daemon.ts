@@ -5,12 +5,15 @@ import { ExitCode } from './exit_code.js';
 export interface ShowOptions {
   /** Control socket of one daemon; all in {@link CONTROL_DIRECTORY} without it. */
   readonly socket?: string | undefined;
+  /** The one network of a daemon with segments; all without it. */
+  readonly segment?: string | undefined;
   /** One JSON document a line for each daemon, in place of a table. */
   readonly json: boolean;
 }
 
 /**
- * Shows one thing about one daemon or about each. With several, those that answer are shown, and the failures after them.
+ * Shows one thing about one daemon or about each. With several, those that answer are shown, and the failures after them;
+ * that a daemon has no such segment is none while another has it.
  *
  * @param show prints what the daemon behind a socket says, and returns the exit code that it deserves
  * @param directory where the sockets are
@@ -18,24 +21,29 @@ export interface ShowOptions {
  * @throws SelvageError when there is no daemon, or the one asked for, or each of them, does not answer
  */
 export async function showEachDaemon(
-  options: Pick<ShowOptions, 'socket'>,
+  { socket, segment }: Pick<ShowOptions, 'socket' | 'segment'>,
   show: (socketPath: string, several: boolean) => Promise<number>,
   directory = CONTROL_DIRECTORY,
 ): Promise<number> {
-  const sockets = await daemonSockets(options, directory);
+  const sockets = await daemonSockets({ socket }, directory);
   let exitCode: number = ExitCode.ok;
   const failures: SelvageError[] = [];
+  let shown = false;
   for (const path of sockets) {
     try {
       exitCode = Math.max(exitCode, await show(path, sockets.length > 1));
+      shown = true;
     } catch (error) {
       if (!(error instanceof SelvageError)) throw error;
       failures.push(error);
     }
   }
-  const [first] = failures;
+  const isTold = ({ code }: SelvageError): boolean =>
+    segment === undefined || !shown || code !== 'ERR_SEGMENT';
+  const told = failures.filter(isTold);
+  const [first] = told;
   if (first === undefined) return exitCode;
-  throw new SelvageError(first.code, failures.map(({ message }) => message).join('; '), { cause: first });
+  throw new SelvageError(first.code, told.map(({ message }) => message).join('; '), { cause: first });
 }
 
 /**

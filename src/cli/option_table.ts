@@ -23,7 +23,7 @@ export interface CliOption {
 }
 
 /** Where a value came from, as the user wrote it (`--port`, `SELVAGE_PORT`), and its texts. */
-interface Given {
+export interface GivenOption {
   readonly label: string;
   readonly texts: readonly string[];
 }
@@ -34,19 +34,31 @@ export class CliValues {
   readonly positionals: readonly string[];
   /** `--help` was met; nothing after it was read, and nothing was checked. */
   readonly helpAsked: boolean;
-  readonly #given: ReadonlyMap<string, Given>;
+  readonly #given: ReadonlyMap<string, GivenOption>;
+  readonly #table: readonly CliOption[];
   readonly #fallbacks: ReadonlyMap<string, string>;
 
   constructor(
     table: readonly CliOption[],
-    given: ReadonlyMap<string, Given>,
+    given: ReadonlyMap<string, GivenOption>,
     positionals: readonly string[],
     helpAsked: boolean,
   ) {
     this.positionals = positionals;
     this.helpAsked = helpAsked;
     this.#given = given;
+    this.#table = table;
     this.#fallbacks = new Map(table.flatMap(({ name, fallback }) => (fallback ? [[name, fallback]] : [])));
+  }
+
+  /**
+   * These values with others over them.
+   *
+   * @param without options whose present values do not count
+   */
+  with(over: ReadonlyMap<string, GivenOption>, without: readonly string[] = []): CliValues {
+    const kept = [...this.#given].filter(([name]) => !without.includes(name));
+    return new CliValues(this.#table, new Map([...kept, ...over]), this.positionals, this.helpAsked);
   }
 
   /** Whether the user set it; a default does not count. */
@@ -105,7 +117,7 @@ export function readOptions(
   return new CliValues(table, given, positionals, helpAsked);
 }
 
-function fromEnvironment(option: CliOption, environment: NodeJS.ProcessEnv): Given | undefined {
+function fromEnvironment(option: CliOption, environment: NodeJS.ProcessEnv): GivenOption | undefined {
   const label = environmentNames(option).find((name) => (environment[name] ?? '') !== '');
   if (label === undefined) return undefined;
   const text = environment[label]!;
@@ -140,7 +152,7 @@ class ArgumentReader {
     this.#args = args;
   }
 
-  read(): { given: Map<string, Given>; positionals: string[]; helpAsked: boolean } {
+  read(): { given: Map<string, GivenOption>; positionals: string[]; helpAsked: boolean } {
     let helpAsked = false;
     while (this.#at < this.#args.length && !helpAsked) {
       const argument = this.#args[this.#at++]!;

@@ -1,4 +1,4 @@
-import { type AgentRoute, readAgentRoutes } from '../index.js';
+import { type AgentRoute, isSegments, readAgentRoutes, readDaemonStatus } from '../index.js';
 import { showEachDaemon, type ShowOptions } from './each_daemon.js';
 import { ExitCode } from './exit_code.js';
 import { formatCount } from './figures.js';
@@ -9,17 +9,35 @@ import { textTable } from './text_table.js';
  *
  * @param out takes text to print
  * @returns the exit code
- * @throws SelvageError ERR_NO_DAEMON, ERR_CONTROL_SOCKET
+ * @throws SelvageError ERR_NO_DAEMON, ERR_CONTROL_SOCKET, ERR_SEGMENT
  */
 export async function showRoutes(options: ShowOptions, out: (text: string) => void): Promise<number> {
   let first = true;
   return await showEachDaemon(options, async (path, several) => {
-    const routes = await readAgentRoutes(path);
-    if (options.json) out(`${JSON.stringify(routes)}\n`);
-    else out(`${first ? '' : '\n'}${several ? `${path}\n` : ''}${routesText(routes)}`);
+    const shown = await readRoutes(path, options.segment);
+    const heading = `${first ? '' : '\n'}${several ? `${path}\n` : ''}`;
+    if (options.json) out(`${JSON.stringify(shown)}\n`);
+    else out(`${heading}${Array.isArray(shown) ? routesText(shown) : segmentsRoutesText(shown)}`);
     first = false;
     return ExitCode.ok;
   });
+}
+
+/** Of a daemon with segments, when none is named. */
+interface SegmentsRoutes {
+  readonly segments: readonly { readonly name: string; readonly routes: AgentRoute[] }[];
+}
+
+async function readRoutes(path: string, segment: string | undefined): Promise<AgentRoute[] | SegmentsRoutes> {
+  if (segment !== undefined) return await readAgentRoutes(path, segment);
+  const status = await readDaemonStatus(path);
+  if (!isSegments(status)) return await readAgentRoutes(path);
+  const each = status.segments.map(async ({ name }) => ({ name, routes: await readAgentRoutes(path, name) }));
+  return { segments: await Promise.all(each) };
+}
+
+function segmentsRoutesText({ segments }: SegmentsRoutes): string {
+  return segments.map(({ name, routes }) => `segment ${name}\n${routesText(routes)}`).join('\n');
 }
 
 /** Numbers by value: 10.1.9.0/24 before 10.1.10.0/24. */

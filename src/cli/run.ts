@@ -2,19 +2,20 @@ import { once } from 'node:events';
 
 import {
   type Agent,
-  type AgentFirewall,
   type AgentOptions,
   createAgent,
   type EtcdStore,
-  type ForwarderStats,
   openEtcdStore,
   SelvageError,
   ServiceManager,
 } from '../index.js';
 import { ExitCode } from './exit_code.js';
 import { logAgent } from './agent_log.js';
+import { commonAgentOptions } from './agent_settings.js';
 import { type Logger, openLog } from './log.js';
 import type { RunSettings } from './run_settings.js';
+import { logReady, logStats } from './stats_log.js';
+import { stopSignal } from './stop_signal.js';
 
 /**
  * The daemon: forwards until SIGINT, SIGTERM or SIGHUP.
@@ -89,27 +90,15 @@ async function openAgent(settings: RunSettings, store: EtcdStore | undefined, lo
 }
 
 function agentOptions(settings: RunSettings, store: EtcdStore | undefined): AgentOptions {
-  const { source, publicIp, publicIpv6, subnetFile, health } = settings;
+  const { source, health } = settings;
   return {
+    ...commonAgentOptions(settings),
     source:
       source.kind === 'file' || store === undefined
         ? { kind: 'file', path: (source as { path: string }).path }
         : { ...source, kind: 'store', store, networkName: source.prefix },
-    underlay: settings.underlay,
-    forwarder: settings.forwarder,
-    ...(settings.ipMasq || settings.forwardRules ? { firewall: firewallOf(settings) } : {}),
-    blackholeRoute: settings.blackholeRoute,
-    resyncSeconds: settings.resyncSeconds,
-    stateDirectory: settings.stateDirectory,
-    ...(publicIp === undefined ? {} : { publicIp }),
-    ...(publicIpv6 === undefined ? {} : { publicIpv6 }),
-    ...(subnetFile === undefined ? {} : { subnetFile }),
     ...(health === undefined ? {} : { health }),
   };
-}
-
-function firewallOf({ ipMasq, forwardRules, fullyRandom }: RunSettings): AgentFirewall {
-  return { masquerade: ipMasq, forward: forwardRules, fullyRandom };
 }
 
 /** Resolves with what the agent cannot go on after; mostly never. */
@@ -142,52 +131,4 @@ async function untilEnd(
 /** With --exit-on-lease-loss the end is asked for: exit code 0, as flanneld's. */
 function isLeaseLoss(error: Error): boolean {
   return error instanceof SelvageError && error.code === 'ERR_LEASE_LOST';
-}
-
-/** Resolves with the first SIGINT, SIGTERM or SIGHUP; the second ends the process at once. */
-function stopSignal(log: Logger): Promise<string> {
-  return new Promise((resolve) => {
-    let stopping = false;
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-      process.on(signal, () => {
-        if (stopping) {
-          log.warn('second signal: ending at once');
-          process.exit(ExitCode.failed);
-        }
-        stopping = true;
-        resolve(signal);
-      });
-    }
-  });
-}
-
-function logReady(log: Logger, agent: Agent): void {
-  const stats = agent.stats();
-  if (stats === undefined) return;
-  const { device, socket, lanes, routes } = stats;
-  log.info(
-    {
-      device: device.name,
-      address: device.address,
-      mtu: device.mtuBytes,
-      listen: `${socket.address}:${socket.port}`,
-      lanes: lanes.length,
-      routes: routes.count,
-      offloads: { ...device.offloads, udpGso: socket.gso, udpGro: socket.gro },
-    },
-    'ready',
-  );
-}
-
-/** A line is written at once, so it must not hold 65,536 peers. */
-const LOGGED_PEERS = 256;
-
-function loggedStats(stats: ForwarderStats): ForwarderStats & { readonly peersLeftOut: number } {
-  const peers = stats.peers.slice(0, LOGGED_PEERS);
-  return { ...stats, peers, peersLeftOut: stats.peers.length - peers.length };
-}
-
-function logStats(log: Logger, agent: Agent): void {
-  const stats = agent.stats();
-  if (stats !== undefined) log.info({ stats: loggedStats(stats) }, 'stats');
 }

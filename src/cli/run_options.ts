@@ -21,12 +21,30 @@ const FIREWALL = 'Firewall and routes';
 const OBSERVING = 'Observing';
 const WITHOUT_EFFECT = "flanneld's flags without effect, taken so that its command line keeps working";
 
+/** Options about the process, which the networks of `--segments` have in common. */
+export const PROCESS_OPTIONS: readonly string[] = [
+  'segments',
+  'exit-on-lease-loss',
+  'healthz-ip',
+  'healthz-port',
+  'control-socket',
+  'stats-interval',
+  'log-level',
+  'log-format',
+  'v',
+];
+
 /** Options of `selvage run`: flanneld's under its names and with its defaults, and ours. */
 export const RUN_OPTIONS: readonly CliOption[] = [
   ...ours(LEASES, {
     name: 'routes',
     value: 'FILE',
     help: 'no etcd: network, own subnet and peers are in this JSON file, which is watched',
+  }),
+  ...ours(LEASES, {
+    name: 'segments',
+    value: 'FILE',
+    help: 'several networks: each has options of its own in this JSON file, these here are the defaults',
   }),
   ...ETCD_OPTIONS,
   ...flanneld(

@@ -46,15 +46,20 @@ export interface RunSettings {
   readonly logFormat: (typeof LOG_FORMATS)[number];
 }
 
-/** Reads the settings out of the option texts. @throws SelvageError ERR_USAGE */
-export function runSettings(values: CliValues): RunSettings {
+/**
+ * Reads the settings out of the option texts.
+ *
+ * @param controlName what the control socket is named after by default, in place of the TUN option
+ * @throws SelvageError ERR_USAGE
+ */
+export function runSettings(values: CliValues, controlName = values.text('tun')): RunSettings {
   refuseKubernetes(values);
   const source = sourceSettings(values);
   const byDefault = source.kind === 'etcd';
   const publicIp = ipv4Option(values, 'public-ip');
   const publicIpv6 = ipv6Option(values, 'public-ipv6');
   const health = healthSettings(values);
-  const controlSocket = controlSocketPath(values);
+  const controlSocket = controlSocketPath(values, controlName);
   return {
     source,
     ...(publicIp === undefined ? {} : { publicIp }),
@@ -146,8 +151,8 @@ function healthSettings(values: CliValues): RunSettings['health'] {
   return port === 0 ? undefined : { ip, port };
 }
 
-function controlSocketPath(values: CliValues): string | undefined {
-  const path = values.text('control-socket') ?? `${CONTROL_DIRECTORY}/${values.text('tun')}.sock`;
+function controlSocketPath(values: CliValues, name: string | undefined): string | undefined {
+  const path = values.text('control-socket') ?? `${CONTROL_DIRECTORY}/${name}.sock`;
   return path === NO_CONTROL_SOCKET ? undefined : path;
 }
 
