@@ -32,10 +32,11 @@ const DRAWINGS = {
  framesReceived
    |
    +-- segmentation fields -------> badGso
-   +-- IPv4 header ---------------> truncated  badVersion  ipv6NotCarried  badHeaderLength  badChecksum
+   +-- IP header -----------------> truncated  badVersion  ipv4NotCarried  ipv6NotCarried  badHeaderLength
+   |                                badChecksum
    +-- addresses -----------------> martian  notUnicast
    +-- route ---------------------> noRoute *  localDestination *
-   +-- TTL -----------------------> ttlExceeded *
+   +-- TTL, hop limit ------------> ttlExceeded *
    +-- size ----------------------> tooBig *
    |
    |  native udpSend
@@ -57,11 +58,13 @@ const DRAWINGS = {
  framesReceived
    |
    +-- segmentation fields -------> badGso
-   +-- IPv4 header ---------------> truncated  badVersion  ipv6NotCarried  badHeaderLength  badChecksum
+   +-- IP header -----------------> truncated  badVersion  ipv4NotCarried  ipv6NotCarried  badHeaderLength
+   |                                badChecksum
    +-- addresses -----------------> martian  notUnicast
    +-- sender --------------------> unknownPeer  spoofedSource
    +-- destination ---------------> notLocal
-   +-- TTL -----------------------> ttlExceeded *
+   +-- TTL, hop limit ------------> ttlExceeded *
+   +-- outer congestion mark -----> ecnNotCapable
    |                                (accepted: peers[].framesIn)
    |  native tunSend
    v
@@ -133,12 +136,18 @@ const SYMPTOMS = [
   [
     'steady `martian` or `notUnicast`',
     'outbound `martian`, `notUnicast`',
-    'Pods send multicast (mDNS), broadcast or link-local packets into the overlay; it carries none of them. Harmless.',
+    'Pods send multicast (mDNS), broadcast or link-local packets into the overlay, or the kernel looks for IPv6 routers on the device; the overlay carries none of them. Harmless.',
   ],
   [
     'steady `ipv6NotCarried`',
     '`ipv6NotCarried`',
-    'An IPv6 route leads into the TUN device, or a peer sends IPv6. This overlay is IPv4 only.',
+    'An IPv6 route leads into the TUN device, or a peer sends IPv6, and this host has no IPv6 subnet: the network has none (`EnableIPv6`), or the lease is older than it.',
+  ],
+  ['steady `ipv4NotCarried`', '`ipv4NotCarried`', 'The same of IPv4, in a network of IPv6 only.'],
+  [
+    'TCP without ECN is slow, and inbound `ecnNotCapable` rises',
+    'inbound `ecnNotCapable`',
+    'A router of the underlay marks congestion, and the marks of flows that cannot carry them become losses (RFC 6040): the path is full. Where it rises without load, a router or a network card sets the two ECN bits though it should not.',
   ],
   [
     '`badChecksum`, `truncated`, `badVersion` inbound',

@@ -81,7 +81,8 @@ export function mayAnswer(slab: Uint8Array, at: number, length: number): boolean
   if (ipv4Protocol(slab, at) !== PROTOCOL_ICMP) return true;
   const headerBytes = ipv4HeaderBytes(slab, at);
   // Its type decides, so an ICMP message too short to have one gets no answer.
-  return length > headerBytes && isIcmpQuery(icmpType(slab, at + headerBytes));
+  const end = Math.min(length, ipv4TotalBytes(slab, at));
+  return end > headerBytes && isIcmpQuery(icmpType(slab, at + headerBytes));
 }
 
 /**

@@ -13,7 +13,7 @@ const MAPPED_WORD = 0xffff; // ::ffff:0:0/96, the third word
 /**
  * Whether this is the address of one host that others may reach: not unspecified, loopback, multicast nor link-local
  * (RFC 4291 sections 2.5.2, 2.5.3 and 2.5.6: no router forwards them), and not IPv4-mapped, which no packet on a wire has
- * (RFC 4038 section 4.2, RFC 6890). An anycast address is not told from a host.
+ * (RFC 6890 section 2.2.3: not forwardable). An anycast address is not told from a host.
  *
  * @param at first of the 16 bytes
  */

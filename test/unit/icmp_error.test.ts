@@ -45,6 +45,11 @@ const rules: readonly { rule: string; spec: InnerFrame; answered: boolean }[] = 
     spec: { protocol: 1, payload: new Uint8Array(0) },
     answered: false,
   },
+  {
+    rule: 'an ICMP message whose type lies beyond the total length is not answered',
+    spec: { ...icmp(8), totalBytes: 20 },
+    answered: false,
+  },
   { rule: 'a first fragment is answered', spec: { fragment: 0x2000 }, answered: true },
   { rule: 'a later fragment is not answered', spec: { fragment: 0x2001 }, answered: false },
   { rule: 'the last fragment is not answered', spec: { fragment: 0x00b9 }, answered: false },

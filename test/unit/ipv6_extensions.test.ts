@@ -132,7 +132,8 @@ t.test('bytes beyond the payload length are none of the packet', (t) => {
   t.end();
 });
 
-const header = fc.constantFrom(0, 43, 44, 50, 51, 58, 59, 60, 135, 6, 17);
+const anyHeader = fc.constantFrom(0, 43, 44, 50, 51, 58, 59, 60, 135, 6, 17);
+const lastHeader = fc.oneof({ weight: 4, arbitrary: fc.constantFrom(TCP, UDP, ICMPV6, ESP) }, anyHeader);
 const chain = fc
   .array(
     fc.oneof(
@@ -140,21 +141,24 @@ const chain = fc
         weight: 4,
         arbitrary: fc.tuple(fc.constantFrom(0, 43, 60, 135), fc.nat(2)).map((x) => extension(...x)),
       },
-      { weight: 1, arbitrary: fc.constantFrom(0, 0, 3).map((offset) => fragmentHeader(offset)) },
+      { weight: 2, arbitrary: fc.constantFrom(0, 3).map((offset) => fragmentHeader(offset)) },
       { weight: 1, arbitrary: fc.nat(6).map((words) => authentication(words)) },
     ),
     { maxLength: 10 },
   )
-  .chain((extensions) => fc.tuple(fc.constant(extensions), header, fc.uint8Array({ maxLength: 24 })));
+  .chain((extensions) => fc.tuple(fc.constant(extensions), lastHeader, fc.uint8Array({ maxLength: 24 })));
 
 t.test(`any chain, damaged and cut, agrees with the rules one by one (TEST_SEED=${TEST_SEED})`, (t) => {
   const seen = { unknown: 0, later: 0, found: 0 };
-  const damage = fc.option(fc.tuple(fc.nat(100), fc.oneof(header, fc.nat(255))), { nil: undefined });
+  const damage = fc.option(fc.tuple(fc.nat(100), fc.oneof(anyHeader, fc.nat(255))), {
+    freq: 1,
+    nil: undefined,
+  });
   fc.assert(
     fc.property(
       chain,
       damage,
-      fc.nat(12),
+      fc.constantFrom(0, 0, 0, 1, 8, 12),
       fc.constantFrom(0, 6, 255),
       ([list, next, upper], hurt, cut, around) => {
         const frame = frameWith(list, next, upper);
@@ -169,6 +173,6 @@ t.test(`any chain, damaged and cut, agrees with the rules one by one (TEST_SEED=
     ),
     { seed: TEST_SEED, numRuns: 5000 },
   );
-  for (const [what, count] of Object.entries(seen)) t.ok(count > 50, `${what}: ${count}`);
+  for (const [what, count] of Object.entries(seen)) t.ok(count > 100, `${what}: ${count}`);
   t.end();
 });
