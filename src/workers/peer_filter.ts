@@ -1,5 +1,7 @@
-import { ADDRESS_WORDS, formatAddress, type IpFamily } from '../ip_address.js';
+import { getSystemErrorName } from 'node:util';
+
 import { messageOf } from '../errors.js';
+import { ADDRESS_WORDS, formatAddress, type IpFamily } from '../ip_address.js';
 import { native, type PeerFilterHandle } from '../native.js';
 
 /** What the kernel refused since the filter was opened. */
@@ -68,7 +70,9 @@ export class PeerFilter {
   admit(endpoints: Int32Array): void {
     const result = native.admitPeers(this.#handle, endpoints);
     if (result < 0) {
-      this.#warn(`datagrams of strangers are no longer refused in the kernel, lanes do it: errno ${-result}`);
+      this.#warn(
+        `datagrams of strangers are no longer refused in the kernel, lanes do it: ${getSystemErrorName(result)}`,
+      );
     }
   }
 
@@ -76,7 +80,9 @@ export class PeerFilter {
   retain(endpoints: Int32Array): void {
     const result = native.retainPeers(this.#handle, endpoints);
     if (result < 0)
-      this.#warn(`former peers are still let in by the kernel, lanes refuse them: errno ${-result}`);
+      this.#warn(
+        `former peers are still let in by the kernel, lanes refuse them: ${getSystemErrorName(result)}`,
+      );
   }
 
   /** What was refused so far. The numbers stay when the filter has taken itself off. */

@@ -1,5 +1,5 @@
-// peer_filter.cc against the kernel: real sockets over the loopback device of a network namespace of its own. Only the machine's
-// root may load programs; run by anybody else, the one rule is that the refusal says what is needed.
+// peer_filter.cc against the kernel: real sockets over the loopback device of a network namespace of its own. Only the
+// machine's root may load programs; run by anybody else, the one rule is that the refusal says what is needed.
 #include <arpa/inet.h>
 #include <net/if.h>
 #include <netinet/udp.h>
