@@ -102,7 +102,7 @@ export { pcapngInterface, pcapngPacket, type PcapngPacket, pcapngSectionHeader }
 export { checkTraceOptions, type TraceFilter, type TraceOptions } from './workers/trace_filter.js';
 export type { TraceFlow, TraceListener, TraceRecord, TraceTotals } from './workers/trace_record.js';
 export type { TraceSession } from './workers/trace_session.js';
-export { type TraceClientListener, traceFrames } from './agent/trace_client.js';
+export { type TraceClientListener, traceFrames, type TraceFramesOptions } from './agent/trace_client.js';
 export { plainOf, type TraceStart } from './agent/trace_lines.js';
 export type { Segment, SegmentEvents } from './agent/segment.js';
 export { findSegmentConflicts } from './agent/segment_conflicts.js';
@@ -117,3 +117,5 @@ export {
 export type { ProcessView, SegmentState, SegmentsView, SegmentView } from './agent/segment_view.js';
 export { createSegments, type Segments } from './agent/segments.js';
 export { type SegmentsStatus, segmentsStatusOf, type SegmentStatus } from './agent/segments_status.js';
+export type { PathChange } from './workers/path_monitor.js';
+export type { Refusal } from './workers/refusal_watch.js';

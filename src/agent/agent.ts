@@ -14,12 +14,19 @@ import type { LeaseSourceListener } from '../lease/lease_source_options.js';
 import type { RouteChange, RouteSnapshot } from '../lease/route_source.js';
 import { VERSION } from '../version.js';
 import { createForwarder, type Forwarder } from '../workers/forwarder.js';
+import type { ForwarderOptions } from '../workers/forwarder_options.js';
 import type { ForwarderStats } from '../workers/forwarder_stats.js';
+import type { PathChange } from '../workers/path_monitor.js';
+import type { Refusal } from '../workers/refusal_watch.js';
+import type { TraceOptions } from '../workers/trace_filter.js';
+import type { TraceListener } from '../workers/trace_record.js';
+import type { TraceSession } from '../workers/trace_session.js';
 import { type AgentOptions, DEFAULT_STATE_DIRECTORY, portOf, routesSnapshotName } from './agent_options.js';
 import { type AgentStatus, statusOf } from './agent_status.js';
 import type { AgentView, SourceView, UnderlayView } from './agent_view.js';
 import { ControlServer } from './control_server.js';
 import { HostSetup } from './host_setup.js';
+import { traceNotReady } from './trace_stream.js';
 import { collapseChanges, compactChanges, routeOfPeer, samePlace } from './route_changes.js';
 
 /** Events of an {@link Agent}. */
@@ -36,6 +43,12 @@ export interface AgentEvents {
   routeError: [error: SelvageError];
   /** Another subnet or port: the device is a new one, with its counters at 0. */
   moved: [from: RouteSnapshot, to: RouteSnapshot];
+  /** The MTU of the underlay interface changed, and the overlay's with it; subnet.env follows. */
+  mtu: [mtuBytes: number];
+  /** The path to a peer takes less than the underlay interface, or as much again. */
+  pathMtu: [change: PathChange];
+  /** Frames were refused because of who sent them; at a bounded rate. */
+  refused: [refusal: Refusal];
   /** A lane died and starts again after `restartInMillis`; the other lanes go on. */
   laneDown: [lane: number, error: Error, restartInMillis: number];
   /**
@@ -111,7 +124,17 @@ export class Agent extends EventEmitter<AgentEvents> {
 
   /** Everything there is to know, as plain data; what `selvage status --json` prints. */
   status(): AgentStatus {
-    return statusOf(this.#view());
+    return statusOf(this.view());
+  }
+
+  /**
+   * Shows frames with their verdicts, see {@link Forwarder.trace}.
+   *
+   * @throws SelvageError ERR_TRACE_FILTER, ERR_TRACE_BUSY; ERR_TRACE_NOT_READY while there is no forwarder
+   */
+  trace(options: TraceOptions, listener: TraceListener): TraceSession {
+    if (this.#forwarder === undefined) throw traceNotReady();
+    return this.#forwarder.trace(options, listener);
   }
 
   /** @internal opens what answers questions; before {@link start}, which may wait long. */
@@ -119,7 +142,8 @@ export class Agent extends EventEmitter<AgentEvents> {
     const { controlSocket: socketPath, health } = this.#options;
     if (socketPath === undefined && health === undefined) return;
     this.#control = await ControlServer.open({
-      view: () => this.#view(),
+      view: () => this.view(),
+      trace: (options, listener) => this.trace(options, listener),
       ...(socketPath === undefined ? {} : { socketPath }),
       ...(health === undefined ? {} : { health }),
     });
@@ -207,6 +231,7 @@ export class Agent extends EventEmitter<AgentEvents> {
     await this.#forwarder?.close();
     this.#forwarder = undefined;
     if (this.#closing !== undefined) return;
+    this.#options.admit?.(snapshot);
     const forwarder = await this.#createForwarder(snapshot);
     this.#forwarder = forwarder;
     this.#snapshot = snapshot;
@@ -223,14 +248,29 @@ export class Agent extends EventEmitter<AgentEvents> {
     const forwarder = await createForwarder({
       ...options,
       ...(port === undefined ? {} : { port }),
-      network: snapshot.network!,
-      subnet: snapshot.subnet!,
+      ...placeOf(snapshot),
       address: this.#addressOf(snapshot),
     });
+    forwarder.on('mtu', (mtuBytes) => void this.#adoptMtu(forwarder, mtuBytes));
+    forwarder.on('pathMtu', (change) => this.#tell('pathMtu', change));
+    forwarder.on('refused', (refusal) => this.#tell('refused', refusal));
     forwarder.on('warning', (message) => this.#tell('warning', message));
     forwarder.on('laneDown', (lane, error, millis) => this.#tell('laneDown', lane, error, millis));
     forwarder.on('fatal', (error) => this.#fail(error));
     return forwarder;
+  }
+
+  /** What is set up for the device follows: subnet.env tells the MTU to new pods. */
+  async #adoptMtu(forwarder: Forwarder, mtuBytes: number): Promise<void> {
+    this.#tell('mtu', mtuBytes);
+    await this.#settling;
+    const snapshot = this.#snapshot;
+    if (snapshot === undefined || forwarder !== this.#forwarder || this.#closing !== undefined) return;
+    try {
+      await this.#host.apply(snapshot, forwarder.tunName, mtuBytes);
+    } catch (error) {
+      this.#fail(error instanceof Error ? error : new Error(String(error)));
+    }
   }
 
   /** What the sockets are bound to. */
@@ -311,7 +351,8 @@ export class Agent extends EventEmitter<AgentEvents> {
       (this.emit as (event: E, ...values: unknown[]) => boolean).call(this, event, ...values);
   }
 
-  #view(): AgentView {
+  /** What status, health and metrics are made from, at this moment. */
+  view(): AgentView {
     const { firewall, blackholeRoute = false } = this.#options;
     return {
       version: VERSION,
@@ -341,6 +382,19 @@ export class Agent extends EventEmitter<AgentEvents> {
     if (this.#source.kind === 'store') return { kind: 'store', state: this.#source.source.state, error };
     return { kind: 'file', path: networkNameOf(this.#options), error };
   }
+}
+
+/** Both families of a place, as far as it has them. */
+function placeOf({
+  network,
+  subnet,
+  ipv6Network,
+  ipv6Subnet,
+}: RouteSnapshot): Pick<ForwarderOptions, 'network' | 'subnet' | 'ipv6Network' | 'ipv6Subnet'> {
+  return {
+    ...(network === undefined || subnet === undefined ? {} : { network, subnet }),
+    ...(ipv6Network === undefined || ipv6Subnet === undefined ? {} : { ipv6Network, ipv6Subnet }),
+  };
 }
 
 /** A source, and whether it knows leases. */

@@ -42,7 +42,10 @@ export interface AgentOptions {
   readonly publicIp?: string;
   readonly publicIpv6?: string;
   /** `port` is needed only where the source names none, or to insist on one. */
-  readonly forwarder?: Omit<ForwarderOptions, 'network' | 'subnet' | 'address'>;
+  readonly forwarder?: Omit<
+    ForwarderOptions,
+    'network' | 'subnet' | 'ipv6Network' | 'ipv6Subnet' | 'address'
+  >;
   /** Write network, subnet and MTU here, in flannel's format, for the CNI plugin. The previous subnet is read from it. */
   readonly subnetFile?: string;
   readonly firewall?: AgentFirewall;

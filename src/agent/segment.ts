@@ -8,6 +8,10 @@ import type { RouteSnapshot } from '../lease/route_source.js';
 import { VERSION } from '../version.js';
 import { DEFAULT_PORT } from '../workers/forwarder_options.js';
 import type { ForwarderStats } from '../workers/forwarder_stats.js';
+import type { TraceOptions } from '../workers/trace_filter.js';
+import type { TraceListener } from '../workers/trace_record.js';
+import type { TraceSession } from '../workers/trace_session.js';
+import { traceNotReady } from './trace_stream.js';
 import { type Agent, type AgentEvents, createAgent } from './agent.js';
 import { type AgentOptions, DEFAULT_STATE_DIRECTORY, portOf, routesSnapshotName } from './agent_options.js';
 import type { AgentView, SourceView } from './agent_view.js';
@@ -81,6 +85,12 @@ export class Segment extends EventEmitter<SegmentEvents> {
     const { name } = this;
     const agent = this.#agent?.view() ?? this.#viewWithoutAgent();
     return { name, state: this.#state, failure: this.#failure, restarts: this.#restarts, agent };
+  }
+
+  /** Shows its frames, see {@link Agent.trace}. @throws SelvageError ERR_TRACE_* */
+  trace(options: TraceOptions, listener: TraceListener): TraceSession {
+    if (this.#agent === undefined) throw traceNotReady();
+    return this.#agent.trace(options, listener);
   }
 
   /** Counters of its forwarder; undefined while there is none. They begin at 0 with each start. */

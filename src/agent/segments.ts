@@ -6,6 +6,7 @@ import { Segment } from './segment.js';
 import { findSegmentConflicts } from './segment_conflicts.js';
 import { checkSegmentName, type SegmentsOptions } from './segment_options.js';
 import type { SegmentsView } from './segment_view.js';
+import type { StartTrace } from './trace_stream.js';
 import { type SegmentsStatus, segmentsStatusOf } from './segments_status.js';
 
 const FIRST_RESTART_MILLIS = 1000;
@@ -35,7 +36,20 @@ export class Segments {
 
   /** @internal opens what answers questions. */
   async listen({ controlSocket: socketPath, health }: SegmentsOptions): Promise<void> {
-    this.#control = await ControlServer.open({ view: () => this.view(), socketPath, health });
+    const trace: StartTrace = (options, listener, segment) => this.#segment(segment).trace(options, listener);
+    this.#control = await ControlServer.open({ view: () => this.view(), socketPath, health, trace });
+  }
+
+  /** @throws SelvageError ERR_SEGMENT */
+  #segment(name: string | undefined): Segment {
+    const segment = this.segments.find((each) => each.name === name);
+    if (segment !== undefined) return segment;
+    const names = this.segments.map((each) => each.name).join(', ');
+    const why =
+      name === undefined
+        ? 'several segments run here, and none was named'
+        : `no segment here is named "${name.slice(0, 60)}"`;
+    throw new SelvageError('ERR_SEGMENT', `${why}: name one of ${names} with --segment`);
   }
 
   /** TCP port for probes and scrapers; undefined without one. */

@@ -15,6 +15,14 @@ export interface TraceClientListener {
   onTotals(totals: TraceTotals): void;
 }
 
+/** What goes with a trace beside its filters. */
+export interface TraceFramesOptions {
+  /** Name of the network of a daemon that runs several as segments. */
+  readonly segment?: string | undefined;
+  /** Ends the trace. */
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** A record's line has some 600. */
 const MAX_LINE_CHARS = 8192;
 const MAX_REFUSAL_CHARS = 8192;
@@ -30,11 +38,11 @@ export async function traceFrames(
   socketPath: string,
   options: TraceOptions,
   listener: TraceClientListener,
-  signal?: AbortSignal,
+  { signal, segment }: TraceFramesOptions = {},
 ): Promise<void> {
   if (signal?.aborted) return;
   try {
-    const response = await ask(socketPath, `/trace${queryOf(options)}`, signal);
+    const response = await ask(socketPath, `/trace${queryOf(options, segment)}`, signal);
     if (response.statusCode !== 200) throw await refusal(response, socketPath);
     await readLines(response, socketPath, listener);
   } catch (error) {
@@ -99,7 +107,7 @@ async function refusal(response: IncomingMessage, socketPath: string): Promise<S
   }
   try {
     const { code, error } = JSON.parse(text) as { code?: unknown; error?: unknown };
-    if (response.statusCode === 404) return tooOld(socketPath);
+    if (response.statusCode === 404 && code !== 'ERR_SEGMENT') return tooOld(socketPath);
     if (typeof code !== 'string' || typeof error !== 'string') return notSelvage(socketPath);
     return new SelvageError(code, `${socketPath}: ${error}`);
   } catch {

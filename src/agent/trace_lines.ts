@@ -32,12 +32,13 @@ const TEXTS = ['host', 'source', 'destination', 'direction', 'verdict', 'reason'
 const NUMBERS = ['protocol', 'port', 'sourcePort', 'destinationPort', 'recordsPerSecond'] as const;
 
 /** The query, with its question mark when there is one. */
-export function queryOf(options: TraceOptions): string {
+export function queryOf(options: TraceOptions, segment?: string): string {
   const query = new URLSearchParams();
   for (const name of [...TEXTS, ...NUMBERS]) {
     const value = options[name];
     if (value !== undefined) query.set(name, String(value));
   }
+  if (segment !== undefined) query.set('segment', segment);
   return query.size === 0 ? '' : `?${query.toString()}`;
 }
 
@@ -46,9 +47,9 @@ export function queryOf(options: TraceOptions): string {
  *
  * @throws SelvageError ERR_TRACE_FILTER for a name that is not known: a filter passed over would show too much
  */
-export function optionsOf(query: string): TraceOptions {
+export function optionsOf(query: Iterable<[string, string]>): TraceOptions {
   const options: Record<string, string | number> = {};
-  for (const [name, value] of new URLSearchParams(query)) {
+  for (const [name, value] of query) {
     if ((TEXTS as readonly string[]).includes(name)) options[name] = value;
     else if ((NUMBERS as readonly string[]).includes(name))
       options[name] = /^\d+$/.test(value) ? +value : NaN;

@@ -9,9 +9,14 @@ import { lineOf, optionsOf } from './trace_lines.js';
 /**
  * Begins a trace.
  *
- * @throws SelvageError ERR_TRACE_FILTER, ERR_TRACE_BUSY, ERR_TRACE_NOT_READY
+ * @param segment name of the one to trace; undefined when none was named
+ * @throws SelvageError ERR_TRACE_FILTER, ERR_TRACE_BUSY, ERR_TRACE_NOT_READY, ERR_SEGMENT
  */
-export type StartTrace = (options: TraceOptions, listener: TraceListener) => TraceSession;
+export type StartTrace = (
+  options: TraceOptions,
+  listener: TraceListener,
+  segment: string | undefined,
+) => TraceSession;
 
 /** What waits for a client that reads slowly; records beyond it are counted and gone. */
 const MOST_WAITING_BYTES = 256 * 1024;
@@ -53,7 +58,10 @@ class TraceStream implements TraceListener {
 
   run(query: string, startTrace: StartTrace): void {
     const response = this.#response;
-    const session = startTrace(optionsOf(query), this);
+    const filters = new URLSearchParams(query);
+    const segment = filters.get('segment') ?? undefined;
+    filters.delete('segment');
+    const session = startTrace(optionsOf(filters), this, segment);
     this.#session = session;
     response.on('close', () => void session.close());
     response.on('error', () => undefined); // the client went away; 'close' follows
@@ -113,6 +121,7 @@ function queryIn({ url = '' }: IncomingMessage): string {
 
 const STATUS: Readonly<Record<string, number>> = {
   ERR_TRACE_FILTER: 400,
+  ERR_SEGMENT: 404,
   ERR_TRACE_BUSY: 409,
   ERR_TRACE_NOT_READY: 503,
 };

@@ -39,8 +39,8 @@ function reasonOf({ reason, restartAt, restarts, status }: SegmentStatus, now: D
   return `${reason}; starts again in ${formatSpan(seconds)}`;
 }
 
-function join(one: string, other: string | null): string {
-  return other === null ? one : `${one},${other}`;
+function join(...families: readonly (string | null)[]): string {
+  return families.filter((each) => each !== null).join(',');
 }
 
 /** Reasons repeat what servers said: a control character in one must not reach the terminal. */

@@ -1,10 +1,4 @@
-import {
-  SelvageError,
-  traceFrames,
-  type TraceOptions,
-  type TraceRecord,
-  type TraceTotals,
-} from '../index.js';
+import { SelvageError, traceFrames, type TraceRecord, type TraceTotals } from '../index.js';
 import type { Command } from './command.js';
 import { daemonSockets } from './each_daemon.js';
 import { ExitCode } from './exit_code.js';
@@ -57,7 +51,7 @@ export async function trace(
   const end = new TraceEnd(question.seconds);
   const count = new FrameCount(question.count, () => end.now());
   try {
-    const traces = sockets.map((path) => traceOne(path, question.options, several, sink, count, end));
+    const traces = sockets.map((path) => traceOne(path, question, several, sink, count, end));
     const failures = (await Promise.all(traces)).filter((failure) => failure !== undefined);
     tell(summaryText(count.summary()));
     if (failures.length === sockets.length) throw failures[0]!;
@@ -71,7 +65,7 @@ export async function trace(
 /** @returns why it ended before it should */
 async function traceOne(
   path: string,
-  options: TraceOptions,
+  { options, segment }: TraceQuestion,
   several: boolean,
   sink: TraceSink,
   count: FrameCount,
@@ -89,7 +83,7 @@ async function traceOne(
       },
       onTotals: (totals: TraceTotals) => count.settle(path, totals),
     };
-    await traceFrames(path, options, listener, end.signal);
+    await traceFrames(path, options, listener, { segment, signal: end.signal });
     return undefined;
   } catch (error) {
     if (!(error instanceof SelvageError)) throw error;

@@ -12,6 +12,8 @@ const MOST_RATE = 10_000;
 /** What `selvage trace` was asked. */
 export interface TraceQuestion {
   readonly socket?: string | undefined;
+  /** The one network of a daemon with segments. */
+  readonly segment?: string | undefined;
   readonly options: TraceOptions;
   /** End after so many frames. */
   readonly count?: number | undefined;
@@ -46,6 +48,7 @@ export const TRACE_OPTIONS: readonly CliOption[] = [
   { ...option('rate', 'N', 'most frames a second from each lane, 1..10000'), fallback: '1000' },
   option('pcap', 'FILE', 'write a pcapng file in place of lines; - is standard output'),
   option('socket', 'PATH', "the daemon's --control-socket [every socket in /run/selvage]"),
+  option('segment', 'NAME', 'the one network to trace of a daemon that runs several'),
   JSON_OPTION,
   HELP_OPTION,
 ];
@@ -57,6 +60,7 @@ export function traceQuestion(values: CliValues): TraceQuestion {
   if (json && pcap !== undefined) throw usageError('--json and --pcap exclude each other: trace twice');
   return {
     socket: values.text('socket'),
+    segment: values.text('segment'),
     options: traceOptions(values),
     count: integerOption(values, 'count', 1, MOST_COUNT),
     seconds: integerOption(values, 'seconds', 1, MOST_SECONDS),

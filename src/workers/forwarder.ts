@@ -9,7 +9,7 @@ import { IPV6_MIN_MTU_BYTES } from '../encap/ipv6_header.js';
 import { configureTunInterface, setTunMtu } from '../host/tun_interface.js';
 import { findUnderlay } from '../host/underlay.js';
 import { messageOf, SelvageError } from '../errors.js';
-import { firstAddressOf, parseAddress } from '../ip_address.js';
+import { firstAddressOf, formatAddress, parseAddress } from '../ip_address.js';
 import { native } from '../native.js';
 import { RouteTable } from '../routing/route_table.js';
 import { type Route, RouteSet, type RouteUpdate } from '../routing/route_set.js';
@@ -32,6 +32,11 @@ import { PathTable } from './path_table.js';
 import { PeerFilter } from './peer_filter.js';
 import { type Refusal, RefusalWatch } from './refusal_watch.js';
 import { SuspectNote } from './suspect_note.js';
+import type { TraceOptions } from './trace_filter.js';
+import { TraceReader } from './trace_reader.js';
+import type { TraceListener } from './trace_record.js';
+import { TraceRing } from './trace_ring.js';
+import { TraceSession } from './trace_session.js';
 import { UnderlayMtu } from './underlay_mtu.js';
 
 /** Events of a {@link Forwarder}. */
@@ -113,6 +118,8 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
   readonly #pathMonitor: PathMonitor;
   readonly #refusals: RefusalWatch;
   readonly #underlayMtu: UnderlayMtu | undefined;
+  readonly #traceReader: TraceReader;
+  #trace: TraceSession | undefined;
   #mtuBytes: number;
   #newestTable: SharedArrayBuffer;
   /** The table before the newest: once every lane has observed the newest, nobody reads this one. */
@@ -142,6 +149,7 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
     const paths = PathTable.allocate(maxPeers);
     this.#paths = new PathTable(paths);
     const suspects = Array.from({ length: lanes }, () => SuspectNote.allocate());
+    const traces = Array.from({ length: lanes }, () => TraceRing.allocate());
     const echoIdentifier = options.pathProbeSeconds === 0 ? 0 : randomInt(1, 0x10000);
     const counters = Array.from(
       { length: lanes },
@@ -179,6 +187,7 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
             maxPeers,
             paths,
             suspects: suspects[lane]!,
+            trace: traces[lane]!,
             tunAddress: options.ipv4?.tunAddressInt32,
             tunAddressIpv6: options.ipv6?.tunAddressBytes,
             sourceCheck: options.sourceCheck,
@@ -215,6 +224,14 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
       onRefusal: (refusal) => this.emit('refused', refusal),
     });
     this.#underlayMtu = mtu.interface === undefined ? undefined : this.#followMtu(mtu.interface);
+    this.#traceReader = new TraceReader({
+      buffers: traces,
+      underlay,
+      nextHops: {
+        endpointOf: (id) => this.#endpointOf(id),
+        idsOf: (address) => this.#idsOf(address),
+      },
+    });
     this.routes = this.#makeRoutes();
     process.on('exit', this.#onExit);
     for (const supervisor of this.#supervisors) supervisor.start();
@@ -243,6 +260,20 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
   }
 
   /**
+   * Shows frames with their verdicts as they pass, one trace at a time: lanes look at every frame while it is on, and copy at
+   * most `recordsPerSecond` of those that match, so that it cannot slow them.
+   *
+   * @returns the trace, which goes on until it or the forwarder is closed
+   * @throws SelvageError ERR_TRACE_FILTER, ERR_TRACE_BUSY, ERR_CLOSED
+   */
+  trace(options: TraceOptions, listener: TraceListener): TraceSession {
+    if (this.#closing !== undefined) throw new SelvageError('ERR_CLOSED', 'the forwarder is closed');
+    this.#traceReader.start(options);
+    this.#trace = new TraceSession(this.tunName, this.#traceReader, listener);
+    return this.#trace;
+  }
+
+  /**
    * Resolves once every lane forwards by the newest routes, or the forwarder is closed. A lane that is down delays it.
    *
    * @throws (as rejection) the error of the event `fatal`
@@ -268,6 +299,7 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
     this.#pathMonitor.close();
     this.#refusals.close();
     await this.#underlayMtu?.close();
+    await this.#trace?.close();
     await this.#begun();
     this.#signalStop();
     try {
@@ -347,6 +379,24 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
     for (const [id, endpoint] of this.#routeSet.endpoints()) {
       yield { id, endpoint, framesOut: this.#baselines.readFramesOut(id) };
     }
+  }
+
+  #endpointOf(id: number): { address: string; port: number } | undefined {
+    const endpoint = this.#routeSet.endpointOf(id);
+    return (
+      endpoint && {
+        address: formatAddress(endpoint.address.family, endpoint.address.words),
+        port: endpoint.port,
+      }
+    );
+  }
+
+  #idsOf(wanted: string): number[] {
+    const ids: number[] = [];
+    for (const [id, { address }] of this.#routeSet.endpoints()) {
+      if (formatAddress(address.family, address.words) === wanted) ids.push(id);
+    }
+    return ids;
   }
 
   /** From our device's address to the peer's, in the family that both have; IPv4 first. */

@@ -18,6 +18,7 @@ import { countOutboundSent, decideOutbound } from './outbound.js';
 import { PathTable } from './path_table.js';
 import { SuspectNote } from './suspect_note.js';
 import { takeTable } from './table_mailbox.js';
+import { Tracer } from './tracer.js';
 
 /** Bursts in each direction before the control words are read and the other direction has its turn. */
 const BURSTS_PER_TURN = 4;
@@ -57,12 +58,14 @@ export class Lane {
   readonly #report = new Int32Array(new SharedArrayBuffer(REPORT_WORDS * Int32Array.BYTES_PER_ELEMENT));
   readonly #handle: number;
   readonly #context: LaneContext;
+  readonly #tracer: Tracer;
 
   /** Attaches the lane's memory. Pairs with {@link Lane.detach}. */
   constructor(task: LaneTask) {
     this.#task = task;
     this.#control = new ControlWords(task.control);
     this.#tables = task.tables;
+    this.#tracer = new Tracer(task.trace);
     this.#handle = native.attachLane(
       task.tunFd,
       task.udpFd,
@@ -128,7 +131,9 @@ export class Lane {
     }
     decideOutbound(burst, count, this.#context);
     this.#sendUdp(BURST.outbound, count);
-    countOutboundSent(burst, count, this.#context, this.#report[REPORT.lossRows] !== 0);
+    const hadLoss = this.#report[REPORT.lossRows] !== 0;
+    countOutboundSent(burst, count, this.#context, hadLoss);
+    if (this.#tracer.enabled) this.#tracer.record(OUTBOUND, burst, count, this.#context.nowMillis, hadLoss);
     const answers = this.#answers.count;
     if (answers > 0) {
       const answersLost = native.tunSend(this.#handle, BURST.answers, answers);
@@ -148,6 +153,8 @@ export class Lane {
     decideInbound(burst, count, this.#context);
     const lossRows = native.tunSend(this.#handle, BURST.inbound, count);
     countInboundWritten(burst, count, this.#context, lossRows !== 0);
+    if (this.#tracer.enabled)
+      this.#tracer.record(INBOUND, burst, count, this.#context.nowMillis, lossRows !== 0);
     const answers = this.#answers.count;
     if (answers > 0) {
       this.#sendUdp(BURST.answers, answers);

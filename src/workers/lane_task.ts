@@ -21,6 +21,8 @@ export interface LaneTask {
   readonly paths: SharedArrayBuffer;
   /** See {@link SuspectNote}. */
   readonly suspects: SharedArrayBuffer;
+  /** See {@link Tracer}. */
+  readonly trace: SharedArrayBuffer;
   /** Source of ICMP errors, int32; undefined in a network without IPv4. */
   readonly tunAddress: number | undefined;
   /** The same for IPv6, 16 bytes. */

@@ -99,7 +99,7 @@ async function selvage(
 
 /** The address of a host's green device. */
 async function greenAddress(daemon: SelvageDaemon): Promise<string> {
-  return (await segmentOf(daemon, 'green')).status.forwarder!.device.address;
+  return (await segmentOf(daemon, 'green')).status.forwarder!.device.address!;
 }
 
 /** Whether host 1 reaches host 2 in the green network. */

@@ -254,7 +254,7 @@ t.test('without a socket every daemon is shown, and one that is gone is an error
     shown.push([path, several]);
     return (await readStatus(path)).health.status === 'ok' ? 0 : 1;
   };
-  const all = { json: false };
+  const all = {};
   await t.rejects(showEachDaemon(all, show, directory), {
     code: 'ERR_NO_DAEMON',
     message: `no selvage runs here (no socket in ${directory}); `,
