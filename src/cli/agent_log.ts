@@ -1,4 +1,12 @@
-import type { Agent, LeaseEvent, OwnLease, Segment, SelvageError } from '../index.js';
+import type {
+  Agent,
+  LeaseEvent,
+  OwnLease,
+  PathChange,
+  RouteSnapshot,
+  Segment,
+  SelvageError,
+} from '../index.js';
 import type { Logger } from './log.js';
 
 /** Writes a line for everything that an agent tells, but its end. */
@@ -8,11 +16,36 @@ export function logAgent(agent: Agent | Segment, log: Logger): void {
   agent.on('routes', (count) => log.info({ routes: count }, 'routes changed'));
   agent.on('routeError', (error) => logRouteError(error, log));
   agent.on('moved', (from, to) =>
-    log.warn({ from: from.subnet, to: to.subnet, network: to.network }, 'moved to another subnet'),
+    log.warn(
+      { from: subnetOf(from), to: subnetOf(to), network: to.network ?? to.ipv6Network },
+      'moved to another subnet',
+    ),
+  );
+  agent.on('mtu', (mtuBytes) =>
+    log.info({ mtu: mtuBytes }, 'the underlay has another MTU, and the overlay with it'),
+  );
+  agent.on('pathMtu', ({ peer, mtuBytes, known }) => logPathMtu(peer, mtuBytes, known, log));
+  agent.on('refused', ({ reason, frames, outerSource, innerSource }) =>
+    log.warn(
+      { reason, frames, from: outerSource, ...(innerSource === undefined ? {} : { innerSource }) },
+      reason === 'spoofedSource'
+        ? 'a peer sent frames with a source that is not its own: they were dropped'
+        : 'somebody who is no peer sent datagrams: they were dropped',
+    ),
   );
   agent.on('laneDown', (lane, error, restartInMillis) =>
     log.error({ lane, restartInMillis, error: error.message }, 'a lane died and will be started again'),
   );
+}
+
+function subnetOf({ subnet, ipv6Subnet }: RouteSnapshot): string | undefined {
+  return subnet ?? ipv6Subnet;
+}
+
+function logPathMtu(peer: string, mtuBytes: number, known: PathChange['known'], log: Logger): void {
+  if (mtuBytes === 0) return log.info({ peer }, 'the path to a peer takes full size again');
+  const why = known === 'icmp' ? 'as the kernel was told' : 'larger packets vanish on it without a word';
+  log.warn({ peer, mtu: mtuBytes }, `the path to a peer takes less than the underlay interface: ${why}`);
 }
 
 function logRouteError(error: SelvageError, log: Logger): void {

@@ -5,6 +5,8 @@ import type { CliOption } from './option_table.js';
 export const LOG_LEVELS = ['error', 'warn', 'info', 'debug'] as const;
 export const LOG_FORMATS = ['auto', 'json', 'pretty'] as const;
 export const SOURCE_CHECKS = ['strict', 'peer', 'off'] as const;
+/** Values of `--outer-class`. */
+export const OUTER_CLASSES = ['copy', 'zero'] as const;
 /** Word for no control socket. */
 export const NO_CONTROL_SOCKET = 'none';
 
@@ -101,6 +103,12 @@ export const RUN_OPTIONS: readonly CliOption[] = [
       help: 'the interface the kernel would use for this address; after --iface-regex',
     },
   ),
+  ...ours(UNDERLAY, {
+    name: 'underlay-family',
+    value: 'FAMILY',
+    fallback: 'auto',
+    help: 'what carries the datagrams: ipv4, ipv6, or auto: ipv4 unless the network has IPv6 only; the same on all hosts',
+  }),
   ...ours(
     DATA_PATH,
     {
@@ -114,13 +122,34 @@ export const RUN_OPTIONS: readonly CliOption[] = [
       fallback: 'flannel0',
       help: 'TUN device to create; %d takes the next free number',
     },
-    { name: 'mtu', value: 'BYTES', help: 'largest inner packet [underlay MTU - 28]' },
+    {
+      name: 'mtu',
+      value: 'BYTES',
+      help: 'largest inner packet, fixed [underlay MTU - 28, over IPv6 - 48, and follows it]',
+    },
+    {
+      name: 'path-probe-seconds',
+      value: 'SECONDS',
+      fallback: '60',
+      help: 'probe paths in use so often for silent loss of large packets; 0 is never',
+    },
+    {
+      name: 'outer-class',
+      value: 'MODE',
+      fallback: 'copy',
+      help: 'DSCP and ECN of datagrams: copy those of the packet inside, or zero (while peers are flanneld)',
+    },
     { name: 'lanes', value: 'N', fallback: '1', help: 'worker threads, 1 to 64' },
     {
       name: 'source-check',
       value: 'MODE',
       fallback: 'strict',
       help: 'whom to accept datagrams from. strict: peers, each for its own subnets; peer: peers; off: anybody',
+    },
+    {
+      name: 'early-drop',
+      fallback: 'true',
+      help: 'let the kernel drop datagrams of strangers before they are queued',
     },
     { name: 'no-offload', help: 'use no segmentation or checksum offload (slow; for finding faults)' },
     { name: 'receive-buffer', value: 'BYTES', help: 'socket receive buffer of each lane [8388608]' },

@@ -3,7 +3,7 @@ import { isIP, isIPv4, isIPv6 } from 'node:net';
 import { CONTROL_DIRECTORY, type ForwarderOptions, type UnderlayChoice } from '../index.js';
 import { ETCD_OPTIONS, type EtcdSettings, etcdSettings } from './etcd_options.js';
 import { choiceOption, type CliValues, integerOption, usageError } from './option_table.js';
-import { LOG_FORMATS, LOG_LEVELS, NO_CONTROL_SOCKET, SOURCE_CHECKS } from './run_options.js';
+import { LOG_FORMATS, LOG_LEVELS, NO_CONTROL_SOCKET, OUTER_CLASSES, SOURCE_CHECKS } from './run_options.js';
 
 const SECONDS_A_DAY = 86_400;
 const MAX_INT32 = 2 ** 31 - 1;
@@ -64,7 +64,7 @@ export function runSettings(values: CliValues, controlName = values.text('tun'))
     source,
     ...(publicIp === undefined ? {} : { publicIp }),
     ...(publicIpv6 === undefined ? {} : { publicIpv6 }),
-    underlay: underlaySettings(values, publicIp),
+    underlay: underlaySettings(values, publicIp, publicIpv6),
     forwarder: forwarderOptions(values),
     ...(byDefault || values.isGiven('subnet-file') ? { subnetFile: values.text('subnet-file')! } : {}),
     ipMasq: values.isOn('ip-masq'),
@@ -116,15 +116,24 @@ function sourceSettings(values: CliValues): SourceSettings {
   );
 }
 
-function underlaySettings(values: CliValues, publicIp: string | undefined): UnderlayChoice {
+const UNDERLAY_FAMILIES = { auto: 'auto', ipv4: 4, ipv6: 6 } as const;
+const FAMILY_NAMES = ['auto', 'ipv4', 'ipv6'] as const;
+
+function underlaySettings(
+  values: CliValues,
+  publicIp: string | undefined,
+  publicIpv6: string | undefined,
+): UnderlayChoice {
   const iface = values.texts('iface');
   const ifaceRegex = values.texts('iface-regex');
-  const ifaceCanReach = ipv4Option(values, 'iface-can-reach');
+  const ifaceCanReach = addressOption(values, 'iface-can-reach');
   return {
+    family: UNDERLAY_FAMILIES[choiceOption(values, 'underlay-family', FAMILY_NAMES)],
     ...(iface.length === 0 ? {} : { iface }),
     ...(ifaceRegex.length === 0 ? {} : { ifaceRegex }),
     ...(ifaceCanReach === undefined ? {} : { ifaceCanReach }),
     ...(publicIp === undefined ? {} : { publicIp }),
+    ...(publicIpv6 === undefined ? {} : { publicIpv6 }),
   };
 }
 
@@ -135,6 +144,10 @@ function ipv4Option(values: CliValues, name: string): string | undefined {
   const first = Number.parseInt(text, 10);
   if (isIPv4(text) && first > 0 && first < 224) return text;
   throw usageError(`${values.label(name)}: "${text}" is not the IPv4 address of a host, like 192.0.2.1`);
+}
+
+function addressOption(values: CliValues, name: string): string | undefined {
+  return values.text(name)?.includes(':') === true ? ipv6Option(values, name) : ipv4Option(values, name);
 }
 
 function ipv6Option(values: CliValues, name: string): string | undefined {
@@ -181,6 +194,9 @@ function forwarderOptions(values: CliValues): RunSettings['forwarder'] {
     tunName: deviceName(values),
     lanes: integerOption(values, 'lanes', 1, 64)!,
     sourceCheck: choiceOption(values, 'source-check', SOURCE_CHECKS),
+    earlyDrop: values.isOn('early-drop'),
+    copyTrafficClass: choiceOption(values, 'outer-class', OUTER_CLASSES) === 'copy',
+    pathProbeSeconds: integerOption(values, 'path-probe-seconds', 0, SECONDS_A_DAY)!,
     offload: !values.isOn('no-offload'),
     ...(mtuBytes === undefined ? {} : { mtuBytes }),
     ...(receiveBufferBytes === undefined ? {} : { receiveBufferBytes }),

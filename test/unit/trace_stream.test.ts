@@ -56,7 +56,7 @@ function follow(socketPath: string, options: TraceOptions = {}) {
     onRecord: (record: TraceRecord) => void shown.push(record),
     onTotals: (told: TraceTotals) => void totals.push(told),
   };
-  const ended = traceFrames(socketPath, options, listener, abort.signal);
+  const ended = traceFrames(socketPath, options, listener, { signal: abort.signal });
   ended.catch(() => undefined);
   return { shown, starts, totals, abort, ended };
 }
