@@ -13,6 +13,7 @@ struct Coalescer::Candidate {
   uint8_t* start;
   uint32_t bytes;
   uint32_t source;
+  uint8_t outerClass;
   uint32_t pair;  // bucket of the address pair
   uint32_t tag;   // hash of the flow
   uint32_t ipBytes;
@@ -221,7 +222,7 @@ void Coalescer::begin() {
   generation_ = 1;
 }
 
-bool Coalescer::add(uint8_t* datagram, uint32_t bytes, uint32_t source) {
+bool Coalescer::add(uint8_t* datagram, uint32_t bytes, uint32_t source, uint8_t outerClass) {
   if (datagramCount_ == datagrams_.size()) return false;
   const uint32_t index = datagramCount_++;
   datagrams_[index] = {datagram, bytes, NONE};
@@ -229,6 +230,7 @@ bool Coalescer::add(uint8_t* datagram, uint32_t bytes, uint32_t source) {
   candidate.start = datagram;
   candidate.bytes = bytes;
   candidate.source = source;
+  candidate.outerClass = outerClass;
   candidate.headerBytes = 0;
   candidate.payloadBytes = 0;
   switch (candidate.read()) {
@@ -284,6 +286,7 @@ Coalescer::Joined Coalescer::join(Chain& chain, const Candidate& candidate, uint
 bool Coalescer::follows(const Chain& chain, const Candidate& candidate) const {
   const CoalescedFrame& frame = chain.frame;
   if (chain.tcp != candidate.tcp || chain.ipv6 != candidate.ipv6 || frame.source != candidate.source) return false;
+  if (frame.outerClass != candidate.outerClass) return false;
   if (chain.headerBytes != candidate.headerBytes || candidate.payloadBytes > chain.payloadBytes) return false;
   if (frame.segments >= MAX_SEGMENTS || frame.bytes + candidate.payloadBytes > MAX_FRAME_BYTES) return false;
   if (pairEndedAt_[candidate.pair] > chain.last) return false;
@@ -308,7 +311,7 @@ bool Coalescer::follows(const Chain& chain, const Candidate& candidate) const {
 uint32_t Coalescer::startChain(const Candidate& candidate, uint32_t datagram) {
   const uint32_t index = chainCount_++;
   Chain& chain = chains_[index];
-  chain.frame = {candidate.start, candidate.bytes, 1, candidate.bytes, candidate.source, VnetHeader{}};
+  chain.frame = {candidate.start, candidate.bytes, 1, candidate.bytes, candidate.source, candidate.outerClass, {}};
   chain.first = datagram;
   chain.last = datagram;
   chain.verified = false;

@@ -27,15 +27,17 @@ struct CoalescedFrame {
   uint32_t bytes;      // of the whole frame
   uint32_t segments;   // datagrams in it, 1 or more
   uint32_t wireBytes;  // bytes of the first datagram: none in the frame is longer
-  uint32_t source;     // as given to add()
-  VnetHeader vnet;     // to be written before the frame
+  uint32_t source;     // as given to add(), and the next
+  uint8_t outerClass;
+  VnetHeader vnet;  // to be written before the frame
 };
 
 /// Joins as Linux tcp_gro_receive and udp_gro_receive do, more strictly where they are lenient:
-/// - Two datagrams are of one flow when source, addresses, protocol and ports are equal. They join when also IP header
-///   (TOS or traffic class, flow label, TTL, DF), TCP acknowledgment, window and options are equal, sequence numbers
-///   and IPv4 identifications follow on, and the checksums are right. Where DF is set the identification carries no
-///   meaning (RFC 6864 section 4.1) and is not compared: cut again, such a superframe has consecutive ones.
+/// - Two datagrams are of one flow when source, addresses, protocol and ports are equal. They join when also outer
+///   class, IP header (TOS or traffic class, flow label, TTL, DF), TCP acknowledgment, window and options are equal,
+///   sequence numbers and IPv4 identifications follow on, and the checksums are right. Where DF is set the
+///   identification carries no meaning (RFC 6864 section 4.1) and is not compared: cut again, such a superframe has
+///   consecutive ones.
 /// - All datagrams of a superframe carry as much payload as the first; the last may carry less. PSH ends a superframe.
 /// - A datagram that is not joined ends the open superframe of its flow, so that a flow keeps its order of arrival. One
 ///   whose ports cannot be read (fragment, IP options, IPv6 extension header, another protocol, wrong length) ends
@@ -49,10 +51,11 @@ class Coalescer {
   /// Forgets the last burst; pointers from it are no longer held.
   void begin();
 
-  /// Takes one datagram, in order of arrival. Only datagrams of one `source` are joined. The bytes are borrowed, and
-  /// may be changed, until the next begin(). Any content is safe, `bytes` 0 included.
+  /// Takes one datagram, in order of arrival. Only datagrams of one `source` and one `outerClass` are joined; those of
+  /// one source keep their order whatever their classes. The bytes are borrowed, and may be changed, until the next
+  /// begin(). Any content is safe, `bytes` 0 included.
   /// @returns false when maxDatagrams is reached (the datagram was not taken)
-  bool add(uint8_t* datagram, uint32_t bytes, uint32_t source);
+  bool add(uint8_t* datagram, uint32_t bytes, uint32_t source, uint8_t outerClass);
 
   /// Writes the final headers: lengths, IPv4 header checksum, pseudo-header sum, PSH of the last segment.
   /// Frames are numbered in the order of their first datagrams; within a flow that is the order of arrival.

@@ -133,7 +133,7 @@ int UdpReceiver::recvBurst(int fd) {
     message.msg_hdr.msg_controllen = sizeof(Control);
   }
   const int got = ::recvmmsg(fd, messages_, MESSAGES, MSG_DONTWAIT, nullptr);
-  datagrams_ = distinctCount_ = 0;
+  datagrams_ = addressCount_ = 0;
   if (got < 0) {
     const int errorNumber = errno;
     return errorNumber == EAGAIN || errorNumber == EINTR ? 0 : -errorNumber;
@@ -143,59 +143,59 @@ int UdpReceiver::recvBurst(int fd) {
   const uint32_t frames = coalescer_.finish();
   for (uint32_t i = 0; i < frames; i++) {
     const CoalescedFrame& frame = coalescer_.frame(i);
-    const Origin& origin = origins_[frame.source];
     burst_.offset[i] = static_cast<int32_t>(frame.head - burst_.slab);
     burst_.length[i] = static_cast<int32_t>(frame.bytes);
     burst_.segments[i] = static_cast<int32_t>(frame.segments);
     burst_.wireBytes[i] = static_cast<int32_t>(frame.wireBytes);
-    std::memcpy(burst_.source + size_t{i} * ADDRESS_WORDS, origin.words, sizeof(origin.words));
-    burst_.outerClass[i] = origin.outerClass;
+    std::memcpy(burst_.source + size_t{i} * ADDRESS_WORDS, &addresses_[frame.source], sizeof(Address));
+    burst_.outerClass[i] = frame.outerClass;
   }
   return static_cast<int>(frames);
 }
 
 void UdpReceiver::takeMessage(uint32_t index) {
   const uint32_t bytes = messages_[index].msg_len;
-  const uint32_t trainBytes = readControl(index);
-  const uint32_t datagramBytes = trainBytes > 0 ? trainBytes : bytes;
-  const uint32_t origin = originOf(index);
+  const Said said = readControl(&messages_[index].msg_hdr);
+  const uint32_t datagramBytes = said.trainBytes > 0 ? said.trainBytes : bytes;
+  const uint32_t source = sourceOf(index);
   uint8_t* at = static_cast<uint8_t*>(pieces_[index].iov_base);
   uint32_t left = bytes;
   do {  // once for an empty datagram too: it is a frame that ends here, and is counted
     const uint32_t take = left < datagramBytes ? left : datagramBytes;
-    if (!coalescer_.add(at, take, origin)) return;
+    if (!coalescer_.add(at, take, source, said.outerClass)) return;
     datagrams_++;
     at += take;
     left -= take;
   } while (left > 0);
 }
 
-/// Fills the message's origin. @returns bytes of each datagram of a train, 0 when the message is one datagram
-uint32_t UdpReceiver::readControl(uint32_t index) {
-  msghdr& header = messages_[index].msg_hdr;
-  Origin& origin = origins_[index];
-  takeAddress(sources_[index], family_, origin.words);
-  origin.outerClass = 0;
-  int trainBytes = 0;
-  for (cmsghdr* control = CMSG_FIRSTHDR(&header); control != nullptr; control = CMSG_NXTHDR(&header, control)) {
-    if (control->cmsg_level == SOL_UDP && control->cmsg_type == UDP_GRO) {
-      std::memcpy(&trainBytes, CMSG_DATA(control), sizeof(trainBytes));
-    } else if (control->cmsg_level == SOL_IP && control->cmsg_type == IP_TOS) {
-      origin.outerClass = *CMSG_DATA(control);
+UdpReceiver::Said UdpReceiver::readControl(msghdr* header) {
+  Said said = {0, 0};
+  int value;
+  for (cmsghdr* control = CMSG_FIRSTHDR(header); control != nullptr; control = CMSG_NXTHDR(header, control)) {
+    if (control->cmsg_level == SOL_IP && control->cmsg_type == IP_TOS) {
+      said.outerClass = *CMSG_DATA(control);
+      continue;
+    }
+    if (control->cmsg_len < CMSG_LEN(sizeof(value))) continue;
+    std::memcpy(&value, CMSG_DATA(control), sizeof(value));
+    if (control->cmsg_level == SOL_UDP && control->cmsg_type == UDP_GRO && value > 0) {
+      said.trainBytes = static_cast<uint32_t>(value);
     } else if (control->cmsg_level == SOL_IPV6 && control->cmsg_type == IPV6_TCLASS) {
-      std::memcpy(&origin.outerClass, CMSG_DATA(control), sizeof(origin.outerClass));
+      said.outerClass = static_cast<uint8_t>(value);
     }
   }
-  return trainBytes > 0 ? static_cast<uint32_t>(trainBytes) : 0;
+  return said;
 }
 
-/// The first message of this receive with the same origin: what the coalescer compares instead of address and class.
-uint32_t UdpReceiver::originOf(uint32_t index) {
-  for (uint32_t i = 0; i < distinctCount_; i++) {
-    if (origins_[distinct_[i]] == origins_[index]) return distinct_[i];
+/// Index of the message's address among those of this receive: what the coalescer compares instead of four words.
+uint32_t UdpReceiver::sourceOf(uint32_t index) {
+  Address& address = addresses_[addressCount_];  // there is one for each message
+  takeAddress(sources_[index], family_, address.words);
+  for (uint32_t i = 0; i < addressCount_; i++) {
+    if (addresses_[i] == address) return i;
   }
-  distinct_[distinctCount_++] = index;
-  return index;
+  return addressCount_++;
 }
 
 }  // namespace selvage

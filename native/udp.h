@@ -70,16 +70,19 @@ class UdpReceiver {
   const Coalescer& coalescer() const { return coalescer_; }
 
  private:
-  /// What the outer header of a message said.
-  struct Origin {
+  /// What the kernel says beside a message's bytes.
+  struct Said {
+    uint32_t trainBytes;  // of each datagram of a train, 0 when the message is one datagram
+    uint8_t outerClass;
+  };
+  struct Address {
     int32_t words[ADDRESS_WORDS];
-    int32_t outerClass;
-    bool operator==(const Origin&) const = default;
+    bool operator==(const Address&) const = default;
   };
 
   void takeMessage(uint32_t index);
-  uint32_t readControl(uint32_t index);
-  uint32_t originOf(uint32_t index);
+  static Said readControl(msghdr* header);
+  uint32_t sourceOf(uint32_t index);
 
   struct alignas(cmsghdr) Control {
     uint8_t bytes[2 * CMSG_SPACE(sizeof(int))];  // segment size of a train, traffic class
@@ -88,12 +91,11 @@ class UdpReceiver {
   Coalescer coalescer_;
   int family_;
   uint32_t datagrams_ = 0;
-  uint32_t distinctCount_ = 0;
-  uint32_t distinct_[MESSAGES];  // messages whose origin no message before them has
+  uint32_t addressCount_ = 0;
+  Address addresses_[MESSAGES];  // of this receive, each once
   mmsghdr messages_[MESSAGES];
   iovec pieces_[MESSAGES];
   SocketAddress sources_[MESSAGES];
-  Origin origins_[MESSAGES];
   Control controls_[MESSAGES];
 };
 

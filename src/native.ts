@@ -159,7 +159,7 @@ export interface NativeAddon {
   interfaceMtu(name: string): number;
   /**
    * Most bytes of an outer IP packet to an address, as the kernel knows it: of the route, or less after an ICMP error.
-   * Bytes, or -errno.
+   * Bytes (of IPv4 at most 65,535), or -errno.
    *
    * @param fd a socket of {@link openUdp}; its family and local address choose the route
    * @param words the four words of the address

@@ -80,7 +80,7 @@ Datagram nextDatagram(Input& input, std::vector<Packet>& flows) {
   if ((instruction & CUT) != 0) bytes.resize(input.byte() % (bytes.size() + 1));
   packet.sequence += static_cast<uint32_t>(packet.payload.size());
   if (!packet.ipv6) packet.identification++;
-  return {bytes, source};
+  return {bytes, source, static_cast<uint8_t>(shape % 11 == 10 ? 3 : 0)};
 }
 
 }  // namespace

@@ -64,6 +64,7 @@ inline std::string disagreement(const selvage::CoalescedFrame& frame, const refe
   if (frame.segments != made.datagrams.size()) return "segments is not what gather gives";
   if (frame.wireBytes != first.bytes.size()) return "wireBytes is not the first datagram's";
   if (frame.source != first.source) return "source is not the first datagram's";
+  if (frame.outerClass != first.outerClass) return "outer class is not the first datagram's";
   if (frame.segments > selvage::Coalescer::MAX_SEGMENTS) return "too many segments";
   if (frame.segments > 1 && frame.bytes > selvage::Coalescer::MAX_FRAME_BYTES) return "too many bytes";
   const selvage::VnetHeader expected =
@@ -77,7 +78,8 @@ inline Outcome coalesce(selvage::Coalescer& coalescer, const std::vector<referen
   Outcome outcome;
   coalescer.begin();
   for (size_t i = 0; i < list.size(); i++) {
-    if (coalescer.add(placed.at(i), static_cast<uint32_t>(list[i].bytes.size()), list[i].source)) continue;
+    if (coalescer.add(placed.at(i), static_cast<uint32_t>(list[i].bytes.size()), list[i].source, list[i].outerClass))
+      continue;
     outcome.wrong = "a datagram was not taken";
     return outcome;
   }

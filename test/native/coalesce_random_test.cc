@@ -181,6 +181,7 @@ void makeHostile(Random& random, std::vector<Datagram>& list) {
         break;
       case 3:
         datagram.source = static_cast<uint32_t>(random.below(3));
+        datagram.outerClass = static_cast<uint8_t>(random.below(2));
         break;
       default:
         if (!datagram.bytes.empty())

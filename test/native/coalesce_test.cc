@@ -73,9 +73,8 @@ void familyRule(const std::string& name, Applies applies, const std::function<vo
 }
 
 void joiningRules() {
-  familyRule("consecutive segments become one superframe", all, [](const Family& family) {
-    expect(datagrams(stream(family, 5)), {{0, 1, 2, 3, 4}});
-  });
+  familyRule("consecutive segments become one superframe", all,
+             [](const Family& family) { expect(datagrams(stream(family, 5)), {{0, 1, 2, 3, 4}}); });
   familyRule("a short last segment ends the chain", all, [](const Family& family) {
     auto packets = stream(family, 4);
     packets[1].payload.resize(PAYLOAD - 1);
@@ -149,6 +148,11 @@ void joiningRules() {
     expect(list, {{0, 2}, {1, 3}});
     list[3].source = 3;
     expect(list, {{0, 2}, {1}, {3}});
+  });
+  familyRule("datagrams of two outer classes are never joined, and keep their order", all, [](const Family& family) {
+    auto list = datagrams(stream(family, 6));
+    list[2].outerClass = list[3].outerClass = 3;
+    expect(list, {{0, 1}, {2, 3}, {4, 5}});
   });
   familyRule("a kind that is off passes alone, the others join", all, [](const Family& family) {
     for (const Family& other : FAMILIES) {
@@ -396,7 +400,7 @@ void lifeRules() {
     Coalescer coalescer(3, ALL_KINDS);
     coalescer.begin();
     for (size_t i = 0; i < 4; i++) {
-      CHECK(coalescer.add(placed.at(i), static_cast<uint32_t>(list[i].bytes.size()), 1) == (i < 3));
+      CHECK(coalescer.add(placed.at(i), static_cast<uint32_t>(list[i].bytes.size()), 1, 0) == (i < 3));
     }
     CHECK(coalescer.finish() == 1);
     CHECK(coalescer.frame(0).segments == 3);
@@ -426,7 +430,7 @@ void lifeRules() {
     uint8_t byte = 0x45;
     Coalescer coalescer(0, ALL_KINDS);
     coalescer.begin();
-    CHECK(!coalescer.add(&byte, 1, 1));
+    CHECK(!coalescer.add(&byte, 1, 1, 0));
     CHECK(coalescer.finish() == 0);
   });
 }

@@ -13,12 +13,14 @@ namespace reference {
 struct Datagram {
   Bytes bytes;
   uint32_t source = 0;
+  uint8_t outerClass = 0;
 };
 
 struct Frame {
   std::vector<size_t> datagrams;  // indices, in order
   bool open = false;
   uint32_t source = 0;
+  uint8_t outerClass = 0;
   Reading first;
   size_t bytes = 0;
   uint8_t lastFlags = 0;
@@ -73,11 +75,12 @@ inline std::vector<Frame> coalesce(const std::vector<Datagram>& list, uint32_t k
       if (!frame.open || frame.source != list[i].source || reading.shape == Shape::NO_IP) continue;
       const Packet& head = frame.first.packet;
       if (!samePair(head, packet) || (reading.shape != Shape::NO_PORTS && !sameFlow(head, packet))) continue;
-      frame.open = may && continues(frame, packet);
+      frame.open = may && frame.outerClass == list[i].outerClass && continues(frame, packet);
       if (frame.open) joined = &frame;
     }
     if (joined == nullptr) {
-      frames.push_back({{}, may, list[i].source, reading, list[i].bytes.size() - packet.payload.size(), 0});
+      const size_t headers = list[i].bytes.size() - packet.payload.size();
+      frames.push_back({{}, may, list[i].source, list[i].outerClass, reading, headers, 0});
       joined = &frames.back();
     }
     joined->datagrams.push_back(i);

@@ -18,7 +18,7 @@ t.test('the path MTU to this host is that of its loopback interface', (t) => {
   t.teardown(() => native.closeFd(fd));
   const mtuBytes = native.interfaceMtu('lo');
   t.ok(mtuBytes >= 1280);
-  t.equal(native.udpPathMtu(fd, LOOPBACK), mtuBytes);
+  t.equal(native.udpPathMtu(fd, LOOPBACK), Math.min(mtuBytes, 65_535), 'no IPv4 packet is longer');
   t.end();
 });
 
