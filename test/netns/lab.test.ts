@@ -10,13 +10,16 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 
 import type { CommandResult } from './child.js';
+import { CheckedLoad } from './checked_load.js';
 import { Lab, type LabHost } from './lab.js';
 import { parsePing, ping, tcp, udpFlood } from './loads.js';
 import type { End, Namespace } from './namespace.js';
 import { ensurePackages, LAB_PACKAGES } from './packages.js';
 import { createPath } from './peers.js';
 import { ensurePrivileges } from './privileges.js';
+import { sendPackets } from './replay.js';
 import { runPython, startToolUntil } from './tool.js';
+import { checkedFlows, checkedSizes, checkedTcp } from './transfers.js';
 import { until } from './until.js';
 
 const LAB_MODULE = new URL('./lab.js', import.meta.url).href;
@@ -216,15 +219,42 @@ t.test('a lab has IPv6 beside IPv4, also after an MTU that is too small for it',
   await answers(t, pod1.ipv6, host1.at(host1.bridgeIpv6));
   await answers(t, host1, host3.at(host3.publicIpv6));
   await answers(t, host1, host3.at(lab.controlPlane.ipv6Address));
-  await host1.ip(`route add ${host3.ipv6Subnet} via ${host3.publicIpv6}`);
-  await host3.ip(`route add ${host1.ipv6Subnet} via ${host1.publicIpv6}`);
-  await answers(t, pod1.ipv6, lab.pod(2).ipv6);
-  const udp = await udpFlood(lab, {
-    ...ends(pod1.ipv6, lab.pod(2).ipv6),
-    seconds: 1,
-    bitsPerSecond: 512_000,
-  });
-  t.ok(udp.sent > 0 && udp.lost === 0, 'loads take IPv6 ends');
+});
+
+t.test('loads and transfers are of the family of their ends', async (t) => {
+  const lab = await Lab.create();
+  t.teardown(() => lab.close());
+  await createPath(lab, 'host-gw').start();
+  const [from, to] = [lab.pod(0), lab.pod(1)];
+  for (const ends of [
+    { from, to },
+    { from: from.ipv6, to: to.ipv6 },
+  ]) {
+    const beside = await CheckedLoad.start(lab, ends);
+    const rates: number[] = [];
+    const onProgress = ({ perSecond }: { perSecond: number }): unknown => rates.push(perSecond);
+    const udp = await udpFlood(lab, {
+      ...{ ...ends, seconds: 1, bitsPerSecond: 512_000 },
+      ...{ onProgress, progressPerSecond: 4 },
+    });
+    t.ok(udp.sent > 0 && udp.lost === 0 && rates.some((each) => each > 0), 'UDP arrives and is counted');
+    const load = { streams: 2, listenBytes: 300_000, connectBytes: 3_000_000 };
+    await checkedTcp(t, ends.from, ends.to, load, 'TCP');
+    for (const superframes of [false, true])
+      await checkedFlows(t, ends.from, ends.to, { flows: 4, datagrams: 300, mostBytes: 1400, superframes });
+    await checkedSizes(t, ends.from, ends.to, 1500);
+    await beside.assertWhole(t);
+  }
+});
+
+t.test('a pod sends packets that no stack would make', async (t) => {
+  const lab = await Lab.create();
+  t.teardown(() => lab.close());
+  const seen = await startToolUntil('capturing', lab.host(0), 'capture', 'pod');
+  const odd = ['4f00', '6f00'].map((start) => start.padEnd(120, '0'));
+  const packets = odd.map((hex) => new Uint8Array(Buffer.from(hex, 'hex')));
+  t.match(await sendPackets(lab, lab.pod(0), packets), { sent: 2, refused: {} });
+  await until('both at the host', () => odd.every((hex) => seen.stdout.includes(`< ${hex}`)));
 });
 
 t.test('an underlay too small for IPv6 has IPv4 alone', async (t) => {
@@ -301,10 +331,6 @@ t.test('a black hole swallows large packets both ways, superframes too, until it
   t.teardown(() => unrouted.close());
   t.throws(() => unrouted.router, { message: 'the lab has no router' });
 });
-
-function ends(from: End, to: End): { from: End; to: End } {
-  return { from, to };
-}
 
 const PATIENT = ['-c', '2', '-i', '0.2', '-W', '2'];
 

@@ -88,7 +88,7 @@ export class Lab implements Closable {
         ? new Namespace(`${prefix}-${between}`, between, this.#children)
         : null;
     this.#router = routed && this.#wires ? new LabRouter(this.#wires, this.hosts, underlayMtu) : null;
-    this.#names = this.#namespaces.map((each) => each.name);
+    this.#names = this.namespaces.map((each) => each.name);
     this.underlayMtu = underlayMtu;
     this.directory = mkdtempSync(join(tmpdir(), `${prefix}-`));
     this.#offload = new LinkOffload(this.hosts);
@@ -120,6 +120,11 @@ export class Lab implements Closable {
   /** Removes namespaces and directories of labs whose process is dead (SIGKILL leaves them behind). Returns their names. */
   static sweep(): Promise<string[]> {
     return sweepLabs();
+  }
+
+  /** All of them: hosts, pods, and what joins the hosts. */
+  get namespaces(): readonly Namespace[] {
+    return [...this.hosts, ...this.pods, ...(this.#wires ? [this.#wires] : [])];
   }
 
   /** The other hosts, as seen from one of them. */
@@ -229,15 +234,11 @@ export class Lab implements Closable {
     for (const name of this.#names) await this.#addNamespace(name);
     const forwards = (node: Namespace): boolean =>
       node instanceof LabHost || (node === this.#wires && this.#router !== null);
-    await Promise.all(this.#namespaces.map((node) => prepareNode(node, forwards(node))));
+    await Promise.all(this.namespaces.map((node) => prepareNode(node, forwards(node))));
     await this.#joinHosts();
     await Promise.all(this.hosts.map((host, i) => buildHost(host, this.pod(i), this.underlayMtu)));
     if (this.#router !== null) await Promise.all(this.hosts.map((host) => this.#router?.connect(host)));
     await this.setPodMtu(podMtu);
-  }
-
-  get #namespaces(): Namespace[] {
-    return [...this.hosts, ...this.pods, ...(this.#wires ? [this.#wires] : [])];
   }
 
   #routed(): LabRouter {

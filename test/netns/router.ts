@@ -94,7 +94,7 @@ export class LabRouter {
   }
 
   async #filter(table: string, chain: string): Promise<Undo> {
-    const input = `table inet ${table} { chain rules { ${chain} } }\n`;
+    const input = `table inet ${table} {\nchain rules {\n${chain}\n}\n}\n`;
     await this.namespace.exec('nft', ['-f', '-'], { input });
     return async () => {
       await this.namespace.exec('nft', ['delete', 'table', 'inet', table]);

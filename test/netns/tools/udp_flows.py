@@ -31,6 +31,19 @@ SOL_UDP = 17
 UDP_SEGMENT = 103
 
 
+def family_of(address):
+    return socket.AF_INET6 if ':' in address else socket.AF_INET
+
+
+def opened(address, port, family):
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # the port stays free for flows of IPv4
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+    sock.bind((address, port))
+    return sock
+
+
 class Flow:
     """The datagrams of one flow, in order."""
 
@@ -66,8 +79,7 @@ class Sender:
         self.flows = [Flow(seed, number, max_bytes) for number in range(flows)]
         self.sockets = []
         for number in range(flows):
-            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            sock.bind(('', FIRST_SOURCE_PORT + number))
+            sock = opened('', FIRST_SOURCE_PORT + number, family_of(address))
             sock.connect((address, port))
             self.sockets.append(sock)
         self.gso = gso
@@ -170,10 +182,8 @@ class Receiver:
 
 
 def receive(address, port):
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
-    sock.bind((address, int(port)))
-    listener = socket.create_server((address, int(port)))
+    sock = opened(address, int(port), family_of(address))
+    listener = socket.create_server((address, int(port)), family=family_of(address))
     print('listening', flush=True)
     control, _ = listener.accept()
     control.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
