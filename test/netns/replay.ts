@@ -57,8 +57,9 @@ export async function sendPackets(
 
 /** Where a pod sends what is not for its own subnet: the MAC address of its host's bridge. */
 export async function bridgeMac(lab: Lab, pod: LabPod): Promise<string> {
-  const { stdout } = await lab.host(pod.number - 1).exec('cat', ['/sys/class/net/cni0/address']);
-  return stdout.trim();
+  const { stdout } = await lab.host(pod.number - 1).exec('ip', ['-json', 'link', 'show', 'cni0']);
+  const [{ address } = { address: '' }] = JSON.parse(stdout) as { address: string }[];
+  return address;
 }
 
 /** As {@link sendFrames}, each frame with a virtio-net header of 10 bytes before it, which the kernel believes in part. */
