@@ -4,6 +4,7 @@ import { writeFileSync } from 'node:fs';
 
 import { tail, type Child } from './child.js';
 import type { Lab, LabHost } from './lab.js';
+import { hasIpv6At } from './lab_nodes.js';
 import type { SelvageOptions } from './selvage.js';
 
 /** How one kind of overlay is set up, host by host. */
@@ -22,7 +23,7 @@ const FLANNEL_PORT = 8285;
 /** Seconds until a daemon must have made its device. */
 const DEVICE_SECONDS = 10;
 
-/** Plain routing: what flannel calls host-gw. */
+/** Plain routing of both families: what flannel calls host-gw. */
 export const hostGateway: Carrier = {
   headerBytes: 0,
   async start(lab) {
@@ -30,7 +31,10 @@ export const hostGateway: Carrier = {
       await host.ip(
         lab
           .othersOf(host)
-          .map(({ subnet, publicIp }) => `route add ${subnet} via ${publicIp}`)
+          .flatMap(({ subnet, publicIp, ipv6Subnet, publicIpv6 }) => [
+            `route add ${subnet} via ${publicIp}`,
+            ...(hasIpv6At(lab.underlayMtu) ? [`route add ${ipv6Subnet} via ${publicIpv6}`] : []),
+          ])
           .join('\n'),
       );
     }
@@ -217,6 +221,6 @@ async function ipWhenReady(host: LabHost, daemon: Child, batch: string): Promise
 }
 
 async function removeRoutes(lab: Lab, host: LabHost): Promise<void> {
-  for (const { subnet } of lab.othersOf(host))
-    await host.exec('ip', ['route', 'del', subnet], { mayFail: true });
+  for (const { subnet, ipv6Subnet } of lab.othersOf(host))
+    for (const each of [subnet, ipv6Subnet]) await host.exec('ip', ['route', 'del', each], { mayFail: true });
 }

@@ -3,10 +3,14 @@ import type { Test } from 'tap';
 import { TEST_SEED } from '../unit/test_seed.js';
 import type { Child } from './child.js';
 import type { Lab } from './lab.js';
+import type { LoadEnds } from './loads.js';
 import { reportOf, startToolUntil } from './tool.js';
 
+/** Largest payload: with the headers of either family it is within every MTU of a selvage over 1500 bytes. */
+const MOST_BYTES = 1400;
+
 /**
- * A checked load from pod1 to pod2 that goes on until it is asked about: eight UDP flows, and beside them one TCP connection
+ * A checked load, from pod1 to pod2 unless told otherwise, that goes on until it is asked about: eight UDP flows, and beside them one TCP connection
  * that paces them, so that both are established over all that happens meanwhile.
  */
 export class CheckedLoad {
@@ -18,11 +22,12 @@ export class CheckedLoad {
     this.#receiver = receiver;
   }
 
-  static async start(lab: Lab): Promise<CheckedLoad> {
-    const [from, to] = [lab.pod(0), lab.pod(1)];
+  /** @param mostBytes largest UDP payload */
+  static async start(lab: Lab, ends: LoadEnds = {}, mostBytes = MOST_BYTES): Promise<CheckedLoad> {
+    const { from = lab.pod(0), to = lab.pod(1) } = ends;
     const receiver = await startToolUntil('listening', to, 'udp_flows', 'receive', to.address, 7003);
     const untilStopped = 0;
-    const args = [8, untilStopped, 1400, TEST_SEED];
+    const args = [8, untilStopped, mostBytes, TEST_SEED];
     return new CheckedLoad(
       await startToolUntil('sending', from, 'udp_flows', 'send', to.address, 7003, ...args),
       receiver,

@@ -5,13 +5,20 @@ import { says } from './daemon_checks.js';
 import { type EtcdKey, EtcdServer, type EtcdServerOptions } from './etcd_server.js';
 import type { Lab } from './lab.js';
 import { Scenario, type ScenarioOptions } from './scenario.js';
-import { SELVAGE_MAIN, type SelvageDaemon, type SelvageOptions } from './selvage.js';
+import {
+  networkConfig,
+  type NetworkKind,
+  overheadBytes,
+  SELVAGE_MAIN,
+  type SelvageDaemon,
+  type SelvageOptions,
+} from './selvage.js';
 
 /** flanneld's default prefix, and ours. */
 export const PREFIX = '/coreos.com/network';
 
-export interface NetworkOptions extends ScenarioOptions {
-  /** Value of the `config` key; that of the lab's network without it, null for none. */
+export interface NetworkOptions extends ScenarioOptions, NetworkKind {
+  /** Value of the `config` key; that of the lab's network, of these families, without it, null for none. */
   readonly config?: unknown;
 }
 
@@ -20,21 +27,27 @@ export class FlannelNetwork {
   readonly scenario: Scenario;
   readonly lab: Lab;
   readonly etcd: EtcdServer;
+  readonly #kind: NetworkKind;
 
-  private constructor(scenario: Scenario, etcd: EtcdServer) {
+  private constructor(scenario: Scenario, etcd: EtcdServer, kind: NetworkKind) {
+    this.#kind = kind;
     this.scenario = scenario;
     this.lab = scenario.lab;
     this.etcd = etcd;
   }
 
   /** Goes when the test ends. */
-  static async open(t: Test, { config, ...options }: NetworkOptions = {}): Promise<FlannelNetwork> {
+  static async open(
+    t: Test,
+    { config, families, underlay, ...options }: NetworkOptions = {},
+  ): Promise<FlannelNetwork> {
     const scenario = await Scenario.open(t, { ...options, controlPlane: true });
     const etcd = await startEtcd(scenario.lab);
     t.teardown(() => etcd.close());
-    const network = new FlannelNetwork(scenario, etcd);
-    if (config !== null) await network.configure(config ?? { Network: scenario.lab.network });
-    await scenario.lab.setPodMtu(scenario.lab.underlayMtu - 28);
+    const kind: NetworkKind = { ...(families && { families }), ...(underlay && { underlay }) };
+    const network = new FlannelNetwork(scenario, etcd, kind);
+    if (config !== null) await network.configure(config ?? networkConfig(scenario.lab, kind));
+    await scenario.lab.setPodMtu(scenario.lab.underlayMtu - overheadBytes(kind));
     return network;
   }
 
@@ -48,7 +61,7 @@ export class FlannelNetwork {
    * only `spawned` is wanted: with saved routes it forwards before it has confirmed its lease.
    */
   async start(index: number, options: SelvageOptions = {}): Promise<SelvageDaemon> {
-    const daemon = await this.scenario.start(index, { etcd: this.etcd.endpoint, ...options });
+    const daemon = await this.scenario.start(index, { etcd: this.etcd.endpoint, ...this.#kind, ...options });
     if (options.started !== 'spawned') await says(daemon, /lease acquired/);
     return daemon;
   }

@@ -3,16 +3,23 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 
-import t from 'tap';
+import t, { type Test } from 'tap';
 
-import { Lab } from './lab.js';
+import type { CommandResult } from './child.js';
+import { CheckedLoad } from './checked_load.js';
+import { Lab, type LabHost } from './lab.js';
 import { parsePing, ping, tcp, udpFlood } from './loads.js';
+import type { End, Namespace } from './namespace.js';
 import { ensurePackages, LAB_PACKAGES } from './packages.js';
 import { createPath } from './peers.js';
 import { ensurePrivileges } from './privileges.js';
+import { sendPackets } from './replay.js';
+import { runPython, startToolUntil } from './tool.js';
+import { checkedFlows, checkedSizes, checkedTcp } from './transfers.js';
 import { until } from './until.js';
 
 const LAB_MODULE = new URL('./lab.js', import.meta.url).href;
@@ -23,7 +30,7 @@ t.setTimeout(120_000);
 
 t.before(async () => {
   await ensurePrivileges();
-  ensurePackages([...LAB_PACKAGES, 'ethtool', 'iperf3']);
+  ensurePackages([...LAB_PACKAGES, 'ethtool', 'iperf3', 'nftables', 'python3']);
 });
 
 /** Starts a process that says `building`, builds a lab with a process and a grandchild in it, says `up` and goes on. */
@@ -202,6 +209,167 @@ t.test('loads report what arrived', async (t) => {
   t.match(await ping(lab, { count: 2, intervalSeconds: 0.01 }), { sent: 2, lost: 2, p50Millis: NaN });
   await t.rejects(tcp(lab, { seconds: 1 }), { message: /iperf3/ });
 });
+
+t.test('a lab has IPv6 beside IPv4, also after an MTU that is too small for it', async (t) => {
+  const lab = await Lab.create({ hosts: 3, controlPlane: true });
+  t.teardown(() => lab.close());
+  await lab.setPodMtu(1279);
+  await lab.setPodMtu(1500);
+  const [pod1, host1, host3] = [lab.pod(0), lab.host(0), lab.host(2)];
+  await answers(t, pod1.ipv6, host1.at(host1.bridgeIpv6));
+  await answers(t, host1, host3.at(host3.publicIpv6));
+  await answers(t, host1, host3.at(lab.controlPlane.ipv6Address));
+});
+
+t.test('loads and transfers are of the family of their ends', async (t) => {
+  const lab = await Lab.create();
+  t.teardown(() => lab.close());
+  await createPath(lab, 'host-gw').start();
+  const [from, to] = [lab.pod(0), lab.pod(1)];
+  for (const ends of [
+    { from, to },
+    { from: from.ipv6, to: to.ipv6 },
+  ]) {
+    const beside = await CheckedLoad.start(lab, ends);
+    const rates: number[] = [];
+    const onProgress = ({ perSecond }: { perSecond: number }): unknown => rates.push(perSecond);
+    const udp = await udpFlood(lab, {
+      ...{ ...ends, seconds: 1, bitsPerSecond: 512_000 },
+      ...{ onProgress, progressPerSecond: 4 },
+    });
+    t.ok(udp.sent > 0 && udp.lost === 0 && rates.some((each) => each > 0), 'UDP arrives and is counted');
+    const load = { streams: 2, listenBytes: 300_000, connectBytes: 3_000_000 };
+    await checkedTcp(t, ends.from, ends.to, load, 'TCP');
+    for (const superframes of [false, true])
+      await checkedFlows(t, ends.from, ends.to, { flows: 4, datagrams: 300, mostBytes: 1400, superframes });
+    await checkedSizes(t, ends.from, ends.to, 1500);
+    await beside.assertWhole(t);
+  }
+});
+
+t.test('a pod sends packets that no stack would make', async (t) => {
+  const lab = await Lab.create();
+  t.teardown(() => lab.close());
+  const seen = await startToolUntil('capturing', lab.host(0), 'capture', 'pod');
+  const odd = ['4f00', '6f00'].map((start) => start.padEnd(120, '0'));
+  const packets = odd.map((hex) => new Uint8Array(Buffer.from(hex, 'hex')));
+  t.match(await sendPackets(lab, lab.pod(0), packets), { sent: 2, refused: {} });
+  await until('both at the host', () => odd.every((hex) => seen.stdout.includes(`< ${hex}`)));
+});
+
+t.test('an underlay too small for IPv6 has IPv4 alone', async (t) => {
+  for (const router of [false, true]) {
+    const lab = await Lab.create({ underlayMtu: 600, router });
+    t.teardown(() => lab.close());
+    await answers(t, lab.host(0), lab.host(1).at(lab.host(1).publicIp));
+  }
+});
+
+t.test('hosts behind a router reach each other and the control plane, by both families', async (t) => {
+  const lab = await Lab.create({ router: true, controlPlane: true });
+  t.teardown(() => lab.close());
+  t.equal(lab.hosts.length, 3);
+  const { address, ipv6Address } = lab.controlPlane;
+  for (const host of lab.hosts) {
+    for (const to of [address, ipv6Address]) await answers(t, host, lab.router.at(to));
+    for (const other of lab.othersOf(host)) {
+      for (const to of [other.publicIp, other.publicIpv6]) await answers(t, host, other.at(to), 1500);
+    }
+  }
+  await t.rejects(Lab.create({ router: true, hosts: 101 }), { message: 'hosts: 101 is not 2..100' });
+});
+
+t.test("a router's smaller MTU holds both ways, and its ICMP can be silenced", async (t) => {
+  const lab = await Lab.create({ router: true });
+  t.teardown(() => lab.close());
+  const [one, two, three] = [lab.host(0), lab.host(1), lab.host(2)];
+  const widen = await lab.setRouterMtu(1, 1400);
+  for (const [from, to] of [
+    [one, two],
+    [two, one],
+  ] as const) {
+    for (const address of [to.publicIp, to.publicIpv6]) {
+      const end = to.at(address);
+      await answers(t, from, end, 1400);
+      t.match(await unanswered(from, end, 1401), /mtu ?= ?1400/, `${from.label} to ${address}: it is told`);
+      await answers(t, three, one.at(one.publicIp), 1500);
+    }
+  }
+  await lab.forgetPathMtu();
+  const unsilence = await lab.silenceRouterIcmp();
+  for (const address of [two.publicIp, two.publicIpv6])
+    t.notMatch(await unanswered(one, two.at(address), 1401), /mtu/, `${address}: nobody is told`);
+  await unsilence();
+  t.match(await unanswered(one, two.at(two.publicIp), 1401), /mtu ?= ?1400/);
+  await widen();
+  await lab.forgetPathMtu();
+  await answers(t, one, two.at(two.publicIp), 1500);
+  await t.rejects(lab.setRouterMtu(0, 1501), { message: '1501 bytes: the link itself carries 1500' });
+  await t.rejects(lab.setRouterMtu(3, 1400), { message: '3 is not 0..2' });
+});
+
+t.test('a black hole swallows large packets both ways, superframes too, until it is undone', async (t) => {
+  const lab = await Lab.create({ router: true });
+  t.teardown(() => lab.close());
+  const [one, two] = [lab.host(0), lab.host(1)];
+  const undo = await lab.dropLarge(1, 1400);
+  for (const [from, to] of [
+    [one, two],
+    [two, one],
+  ] as const) {
+    for (const address of [to.publicIp, to.publicIpv6]) {
+      const end = to.at(address);
+      await answers(t, from, end, 1400);
+      t.notMatch(await unanswered(from, end, 1401), /mtu/);
+    }
+  }
+  t.equal(await trainsThat(one, two, 1372), 4, 'the pieces of a superframe that fit pass');
+  t.equal(await trainsThat(one, two, 1373), 0, 'and those that do not are lost');
+  await undo();
+  await answers(t, one, two.at(two.publicIp), 1500);
+  const unrouted = await Lab.create();
+  t.teardown(() => unrouted.close());
+  t.throws(() => unrouted.router, { message: 'the lab has no router' });
+});
+
+const PATIENT = ['-c', '2', '-i', '0.2', '-W', '2'];
+
+/** Asserts that an unfragmented echo request of a whole size comes back. */
+async function answers(t: Test, from: Namespace, to: End, packetBytes = 100): Promise<void> {
+  const { code, stdout } = await echo(from, to, packetBytes);
+  t.equal(code, 0, `${from.label} to ${to.address}, ${packetBytes} bytes\n${code === 0 ? '' : stdout}`);
+}
+
+/** What ping prints about requests that do not come back. @throws Error when one does */
+async function unanswered(from: Namespace, to: End, packetBytes: number): Promise<string> {
+  const { code, stdout, stderr } = await echo(from, to, packetBytes);
+  if (code === 0) throw new Error(`${from.label} to ${to.address}, ${packetBytes} bytes: was answered`);
+  return stdout + stderr;
+}
+
+function echo(from: Namespace, to: End, packetBytes: number): Promise<CommandResult> {
+  const headers = to.address.includes(':') ? 48 : 28;
+  const args = ['-n', '-M', 'do', ...PATIENT, '-s', String(packetBytes - headers), to.address];
+  return from.exec('ping', args, { mayFail: true });
+}
+
+/** Of a superframe of 4 datagrams, how many arrive. */
+async function trainsThat(from: LabHost, to: LabHost, bytes: number): Promise<number> {
+  const file = join(tmpdir(), `${to.name}-${bytes}`);
+  const sink = await startToolUntil('listening', to, 'udp_sink', to.publicIp, 7100, file);
+  const code = `
+import socket, struct
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.sendmsg([bytes(4 * ${bytes})], [(17, 103, struct.pack('=H', ${bytes}))], 0, ('${to.publicIp}', 7100))
+s.sendto(b'end', ('${to.publicIp}', 7100))`;
+  await runPython(from, code);
+  const lines = (): string[] => readFileSync(file, 'utf8').split('\n').slice(0, -1);
+  await until('the last datagram', () => lines().includes(Buffer.from('end').toString('hex')));
+  await sink.terminate(0);
+  const arrived = lines().filter((line) => line.length === 2 * bytes).length;
+  rmSync(file);
+  return arrived;
+}
 
 t.test('percentiles of ping are of the answers, nearest rank', (t) => {
   const lines = [5, 1, 4, 2, 3].map(

@@ -1,12 +1,13 @@
 import { readFileSync } from 'node:fs';
 
 import { tail, type Child } from './child.js';
-import type { Lab, LabPod } from './lab.js';
+import type { Lab } from './lab.js';
+import type { End } from './namespace.js';
 
-/** Which pods a load runs between; from the first to the second without it. */
+/** What a load runs between: from the first pod to the second, by IPv4, without it. */
 export interface LoadEnds {
-  readonly from?: LabPod;
-  readonly to?: LabPod;
+  readonly from?: End;
+  readonly to?: End;
 }
 
 export interface LoadProgress {
@@ -154,7 +155,7 @@ interface IperfReport {
   };
 }
 
-function endsOf(lab: Lab, { from, to }: LoadEnds): { from: LabPod; to: LabPod } {
+function endsOf(lab: Lab, { from, to }: LoadEnds): { from: End; to: End } {
   return { from: from ?? lab.pod(0), to: to ?? lab.pod(1) };
 }
 
@@ -185,14 +186,14 @@ function parseIperf(stdout: string, context: string): IperfReport {
 }
 
 /** Starts a server for one load and waits until it listens. */
-async function startServer(pod: LabPod): Promise<Child> {
-  const server = pod.spawn('iperf3', [
+async function startServer(end: End): Promise<Child> {
+  const server = end.spawn('iperf3', [
     '-s',
     '-1',
     '-p',
     String(IPERF_PORT),
     '-B',
-    pod.address,
+    end.address,
     '--forceflush',
   ]);
   const listening = new Promise<boolean>((resolve) => {
@@ -237,9 +238,10 @@ function readInterfaceBytes(pid: number, direction: 'received' | 'sent'): number
   return Number(fields?.[direction === 'received' ? 0 : 8] ?? 0);
 }
 
-/** UDP datagrams that sockets in the network namespace of `pid` have taken. @see RFC 4113, udpInDatagrams */
+/** UDP datagrams that sockets in the network namespace of `pid` have taken. @see RFC 4113, udpInDatagrams; both families */
 function readDatagramsReceived(pid: number): number {
-  return Number(/^Udp: (\d+)/m.exec(readProc(pid, 'net/snmp'))?.[1] ?? 0);
+  const ipv4 = Number(/^Udp: (\d+)/m.exec(readProc(pid, 'net/snmp'))?.[1] ?? 0);
+  return ipv4 + Number(/^Udp6InDatagrams\s+(\d+)/m.exec(readProc(pid, 'net/snmp6'))?.[1] ?? 0);
 }
 
 function readProc(pid: number, name: string): string {

@@ -52,6 +52,11 @@ export class Namespace {
     this.#children = children;
   }
 
+  /** This namespace as an end of loads and transfers, by one of its addresses of either family. */
+  at(address: string): End {
+    return new End(this.name, this.label, this.#children, address);
+  }
+
   /** Starts a process here; it ends with the lab at the latest. */
   spawn(command: string, args: readonly string[] = [], options: ChildOptions = {}): Child {
     // nsenter and not `ip netns exec`: the latter mounts /sys anew, which containers often forbid.
@@ -87,5 +92,15 @@ export class Namespace {
   async sysctl(values: Readonly<Record<string, number | string>>): Promise<void> {
     const lines = Object.entries(values).map(([key, value]) => `echo '${value}' > /proc/sys/${key}`);
     await this.exec('sh', ['-e'], { input: `${lines.join('\n')}\n` });
+  }
+}
+
+/** A namespace, and the address in it that a load or a transfer comes from or goes to. */
+export class End extends Namespace {
+  readonly address: string;
+
+  constructor(name: string, label: string, children: ChildSet, address: string) {
+    super(name, label, children);
+    this.address = address;
   }
 }

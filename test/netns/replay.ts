@@ -1,7 +1,8 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import type { Lab, LabHost } from './lab.js';
+import type { Lab, LabHost, LabPod } from './lab.js';
+import type { Namespace } from './namespace.js';
 import { reportOf, startTool } from './tool.js';
 
 /** Bytes to send. */
@@ -19,10 +20,10 @@ export interface ReplayReport {
 
 let filesWritten = 0;
 
-/** Sends each record from a host as a UDP datagram, or a superframe of them; the kernel chooses the source port. */
+/** Sends each record as a UDP datagram of either family, or a superframe of them; the kernel chooses the source port. */
 export function sendDatagrams(
   lab: Lab,
-  from: LabHost,
+  from: Namespace,
   records: readonly SentRecord[],
   to: { readonly address: string; readonly port: number },
 ): Promise<ReplayReport> {
@@ -41,6 +42,24 @@ export function sendFrames(
 ): Promise<ReplayReport> {
   const records = frames.map((bytes) => ({ bytes }));
   return reportOf(startTool(from, 'replay', 'frames', recordsFile(lab, records), device));
+}
+
+/** Sends each packet out of a pod's `eth0` to its host as it is, past the IP stack, whatever its family. */
+export async function sendPackets(
+  lab: Lab,
+  from: LabPod,
+  packets: readonly Uint8Array[],
+): Promise<ReplayReport> {
+  const records = packets.map((bytes) => ({ bytes }));
+  const mac = await bridgeMac(lab, from);
+  return await reportOf(startTool(from, 'replay', 'packets', recordsFile(lab, records), 'eth0', mac));
+}
+
+/** Where a pod sends what is not for its own subnet: the MAC address of its host's bridge. */
+export async function bridgeMac(lab: Lab, pod: LabPod): Promise<string> {
+  const { stdout } = await lab.host(pod.number - 1).exec('ip', ['-json', 'link', 'show', 'cni0']);
+  const [{ address } = { address: '' }] = JSON.parse(stdout) as { address: string }[];
+  return address;
 }
 
 /** As {@link sendFrames}, each frame with a virtio-net header of 10 bytes before it, which the kernel believes in part. */

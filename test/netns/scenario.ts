@@ -8,7 +8,7 @@ import { Lab, type LabOptions } from './lab.js';
 import type { Namespace } from './namespace.js';
 import { ensurePackages, LAB_PACKAGES, type PackageName } from './packages.js';
 import { ensurePrivileges } from './privileges.js';
-import type { SelvageDaemon, SelvageOptions } from './selvage.js';
+import { overheadBytes, type SelvageDaemon, type SelvageOptions } from './selvage.js';
 import { until } from './until.js';
 
 export interface ScenarioOptions extends LabOptions {
@@ -26,7 +26,19 @@ const RECORDED_PACKETS = 50_000;
 const RECORDED_BYTES = 256;
 
 /** What is asked of every namespace after a failure. */
-const QUESTIONS = ['ip -s -s link', 'ip -4 address', 'ip -4 route', 'ip neigh', 'ss -aunpm', 'nstat -asz'];
+const QUESTIONS = [
+  ...[
+    'ip -s -s link',
+    'ip address',
+    'ip -4 route show table all',
+    'ip -6 route show table all',
+    'ip rule',
+    'ip neigh',
+  ],
+  ...['ss -aunpm', 'nstat -asz', 'nft list ruleset'],
+];
+/** What a lab's router is made with. */
+const ROUTER_PACKAGES: readonly PackageName[] = ['ethtool', 'nftables'];
 
 /** One test's lab, and what is kept of it when the test fails. */
 export class Scenario {
@@ -42,7 +54,8 @@ export class Scenario {
   /** Builds the lab; it goes when the test ends. */
   static async open(t: Test, options: ScenarioOptions = {}): Promise<Scenario> {
     await ensurePrivileges();
-    ensurePackages([...LAB_PACKAGES, 'python3', 'tcpdump', ...(options.packages ?? [])]);
+    const ofRouter = options.router === true ? ROUTER_PACKAGES : [];
+    ensurePackages([...LAB_PACKAGES, 'python3', 'tcpdump', ...ofRouter, ...(options.packages ?? [])]);
     const scenario = new Scenario(t, await Lab.create(options));
     t.teardown(() => scenario.#close());
     if (options.record === true || process.env['NETNS_PCAP'] === '1') await scenario.#record();
@@ -59,13 +72,24 @@ export class Scenario {
   /** Starts `selvage run` on the first two hosts, and gives the pods the overlay's MTU. */
   async startPair(options: SelvageOptions = {}): Promise<[SelvageDaemon, SelvageDaemon]> {
     const pair = await Promise.all([this.start(0, options), this.start(1, options)]);
-    await this.lab.setPodMtu(this.lab.underlayMtu - 28);
+    await this.#setOverlayMtu(options);
     return pair;
+  }
+
+  /** Starts `selvage run` on every host, and gives the pods the overlay's MTU. */
+  async startAll(options: SelvageOptions = {}): Promise<SelvageDaemon[]> {
+    const daemons = await Promise.all(this.lab.hosts.map((_, i) => this.start(i, options)));
+    await this.#setOverlayMtu(options);
+    return daemons;
   }
 
   /** Stops the daemons that still run. */
   async stopAll(): Promise<void> {
     await Promise.all(this.#daemons.map((daemon) => daemon.stop()));
+  }
+
+  async #setOverlayMtu(options: SelvageOptions): Promise<void> {
+    await this.lab.setPodMtu(this.lab.underlayMtu - overheadBytes(options));
   }
 
   async #record(): Promise<void> {
@@ -110,7 +134,7 @@ export class Scenario {
     this.#t.comment(`logs, counters and what was recorded: ${directory}`);
   }
 
-  #namespaces(): Namespace[] {
-    return [...this.lab.hosts, ...this.lab.pods];
+  #namespaces(): readonly Namespace[] {
+    return this.lab.namespaces;
   }
 }

@@ -9,17 +9,31 @@ import type { Lab } from './lab.js';
 /** The daemon's entry point beside this file in the build output. */
 export const SELVAGE_MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
 
-/** Content of a `--routes` file. */
+/** Content of a `--routes` file. A pair of network and subnet for each family that the network carries, one at least. */
 export interface RoutesDocument {
-  readonly network: string;
-  readonly subnet: string;
+  readonly network?: string;
+  readonly subnet?: string;
+  readonly ipv6Network?: string;
+  readonly ipv6Subnet?: string;
+  /** Subnets of either family; a host with both has two entries. All `publicIp` are of the underlay's family. */
   readonly peers: readonly { readonly subnet: string; readonly publicIp: string; readonly port?: number }[];
 }
 
-export interface SelvageOptions {
+/** What a network carries: IPv4, IPv6, or both. */
+export type Families = '4' | '6' | '46';
+
+/** What goes over what. */
+export interface NetworkKind {
+  /** What the pods speak; '4' without it. */
+  readonly families?: Families;
+  /** What the hosts speak to each other; without it IPv4, and IPv6 where the pods speak nothing else. */
+  readonly underlay?: 'ipv4' | 'ipv6';
+}
+
+export interface SelvageOptions extends NetworkKind {
   /** More arguments of `selvage run`. */
   readonly extraArgs?: readonly string[];
-  /** Instead of one route to every other host. */
+  /** Instead of routes to every other host. */
   readonly routes?: RoutesDocument;
   /** Join the network of this etcd (`http://host:port,...`) instead of reading a routes file. */
   readonly etcd?: string;
@@ -162,10 +176,39 @@ export class SelvageDaemon {
 }
 
 /** The routes of host `index` (counted from 0) to every other host of the lab. */
-export function routesOf(lab: Lab, index: number): RoutesDocument {
+export function routesOf(lab: Lab, index: number, kind: NetworkKind = {}): RoutesDocument {
   const host = lab.host(index);
-  const peers = lab.othersOf(host).map(({ subnet, publicIp }) => ({ subnet, publicIp }));
-  return { network: lab.network, subnet: host.subnet, peers };
+  const families = kind.families ?? '4';
+  const peers = lab.othersOf(host).flatMap((other) => {
+    const publicIp = underlayOf(kind) === 'ipv6' ? other.publicIpv6 : other.publicIp;
+    const subnets = [
+      ...(families.includes('4') ? [other.subnet] : []),
+      ...(families.includes('6') ? [other.ipv6Subnet] : []),
+    ];
+    return subnets.map((subnet) => ({ subnet, publicIp }));
+  });
+  return {
+    ...(families.includes('4') ? { network: lab.network, subnet: host.subnet } : {}),
+    ...(families.includes('6') ? { ipv6Network: lab.ipv6Network, ipv6Subnet: host.ipv6Subnet } : {}),
+    peers,
+  };
+}
+
+/** What a network config in etcd says of a network, as flannel reads it. */
+export function networkConfig(lab: Lab, { families = '4' }: NetworkKind = {}): Record<string, unknown> {
+  return {
+    ...(families.includes('4') ? { Network: lab.network } : { EnableIPv4: false }),
+    ...(families.includes('6') ? { EnableIPv6: true, IPv6Network: lab.ipv6Network, IPv6SubnetLen: 64 } : {}),
+  };
+}
+
+/** Bytes that selvage puts before a frame. */
+export function overheadBytes(kind: NetworkKind = {}): number {
+  return underlayOf(kind) === 'ipv6' ? 48 : 28;
+}
+
+function underlayOf({ families, underlay }: NetworkKind): 'ipv4' | 'ipv6' {
+  return underlay ?? (families === '6' ? 'ipv6' : 'ipv4');
 }
 
 /** See {@link Lab.startSelvage}. */
@@ -193,18 +236,22 @@ function runArgs(lab: Lab, index: number, options: SelvageOptions, files: Daemon
   ];
   const extra = options.extraArgs ?? [];
   if (options.etcd !== undefined) {
-    if (options.labSubnet !== false) rememberSubnet(lab, index, files.subnetEnv);
-    return [...common, '--etcd-endpoints', options.etcd, '--subnet-file', files.subnetEnv, ...extra];
+    if (options.labSubnet !== false) rememberSubnet(lab, index, files.subnetEnv, options);
+    const underlay = options.underlay === undefined ? [] : ['--underlay-family', options.underlay];
+    const etcd = ['--etcd-endpoints', options.etcd, '--subnet-file', files.subnetEnv];
+    return [...common, ...etcd, ...underlay, ...extra];
   }
-  writeRoutes(files.routes, options.routes ?? routesOf(lab, index));
+  writeRoutes(files.routes, options.routes ?? routesOf(lab, index, options));
   return [...common, '--routes', files.routes, ...extra];
 }
 
-/** Lets the daemon find the lab's subnet as its previous one, unless it has had one already. */
-function rememberSubnet(lab: Lab, index: number, subnetEnv: string): void {
+/** Lets the daemon find the lab's subnets as its previous ones, unless it has had some already. */
+function rememberSubnet(lab: Lab, index: number, subnetEnv: string, { families = '4' }: NetworkKind): void {
   if (existsSync(subnetEnv)) return;
-  const { bridgeIp } = lab.host(index);
-  writeFileSync(subnetEnv, `FLANNEL_NETWORK=${lab.network}\nFLANNEL_SUBNET=${bridgeIp}/24\n`);
+  const { bridgeIp, bridgeIpv6 } = lab.host(index);
+  const ipv4 = `FLANNEL_NETWORK=${lab.network}\nFLANNEL_SUBNET=${bridgeIp}/24\n`;
+  const ipv6 = `FLANNEL_IPV6_NETWORK=${lab.ipv6Network}\nFLANNEL_IPV6_SUBNET=${bridgeIpv6}/64\n`;
+  writeFileSync(subnetEnv, `${families.includes('4') ? ipv4 : ''}${families.includes('6') ? ipv6 : ''}`);
 }
 
 function writeRoutes(path: string, routes: RoutesDocument): void {

@@ -1,18 +1,14 @@
 import type { Test } from 'tap';
 
 import { TEST_SEED } from '../unit/test_seed.js';
-import type { Namespace } from './namespace.js';
+import type { End } from './namespace.js';
 import { reportOf, startTool, startToolUntil } from './tool.js';
-
-/** An end of a transfer: a pod, or a host by one of its addresses. */
-export interface End extends Namespace {
-  readonly address: string;
-}
 
 const TCP_PORT = 7001;
 const UDP_PORT = 7002;
 const ECHO_PORT = 7000;
-const UDP_HEADERS = 28;
+/** Of IPv4 and UDP, and of IPv6 and UDP. */
+const UDP_HEADERS = { ipv4: 28, ipv6: 48 };
 
 /** Connections, and the bytes that each end sends on each of them. */
 export interface TcpLoad {
@@ -28,7 +24,7 @@ interface StreamReport {
   readonly receivedBytes: number;
 }
 
-/** TCP between two ends; asserts that each end received byte for byte what the other sent. */
+/** TCP between two ends of one family, such as `pod` or `pod.ipv6`; asserts that each end received byte for byte what the other sent. */
 export async function checkedTcp(t: Test, from: End, to: End, load: TcpLoad, rule: string): Promise<void> {
   const where = [to.address, TCP_PORT, load.streams];
   const listener = await startToolUntil(
@@ -78,9 +74,10 @@ export async function checkedFlows(t: Test, from: End, to: End, load: UdpLoad): 
 /** A UDP datagram of every size up to an MTU; asserts that each comes back unchanged. */
 export async function checkedSizes(t: Test, from: End, to: End, mtuBytes: number): Promise<void> {
   const server = await startToolUntil('listening', to, 'udp_echo', 'serve', to.address, ECHO_PORT);
-  const mostBytes = mtuBytes - UDP_HEADERS;
+  const headers = to.address.includes(':') ? UDP_HEADERS.ipv6 : UDP_HEADERS.ipv4;
+  const mostBytes = mtuBytes - headers;
   const sweep = startTool(from, 'udp_echo', 'sweep', to.address, ECHO_PORT, 0, mostBytes, TEST_SEED);
-  const rule = `every inner packet from ${UDP_HEADERS} bytes to the full MTU ${mtuBytes} returns unchanged`;
+  const rule = `every inner packet from ${headers} bytes to the full MTU ${mtuBytes} returns unchanged`;
   t.match(
     await reportOf(sweep),
     { returned: 2 * (mostBytes + 1), fault: null },

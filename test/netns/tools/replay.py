@@ -2,6 +2,7 @@
 
     replay.py datagrams FILE ADDRESS PORT   each record as the payload of a UDP datagram to there
     replay.py frames    FILE INTERFACE      each record as an outgoing frame of the interface, past the IP stack
+    replay.py packets   FILE INTERFACE MAC  the same of an Ethernet interface, addressed to that MAC
     replay.py offloads  FILE INTERFACE      the same; each record begins with a virtio-net header (10 bytes), which may lie
 
 The file is a sequence of records: length (4 bytes, big-endian), segment size (2 bytes), then the bytes. A segment size
@@ -44,7 +45,7 @@ def send_all(path, send_one):
 
 
 def datagrams(path, address, port):
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock = socket.socket(socket.AF_INET6 if ':' in address else socket.AF_INET, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
     target = (address, int(port))
 
@@ -57,6 +58,17 @@ def datagrams(path, address, port):
     send_all(path, send_one)
 
 
+def ether_type(data, at=0):
+    return 0x86DD if len(data) > at and data[at] >> 4 == 6 else 0x0800
+
+
+def packets(path, interface, mac):
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
+    target = bytes.fromhex(mac.replace(':', ''))
+    send_all(path, lambda data, _segment: sock.sendto(data, (interface, ether_type(data), 0, 0, target)))
+
+
 def frames(path, interface, header_bytes=0):
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)  # a TUN device has no link header
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
@@ -64,8 +76,7 @@ def frames(path, interface, header_bytes=0):
         sock.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
 
     def send_one(data, _segment):
-        ipv6 = len(data) > header_bytes and data[header_bytes] >> 4 == 6
-        sock.sendto(data, (interface, 0x86DD if ipv6 else 0x0800))
+        sock.sendto(data, (interface, ether_type(data, header_bytes)))
 
     send_all(path, send_one)
 

@@ -83,7 +83,8 @@ def exchange(streams, seed, total):
 
 
 def accept_all(address, port, count):
-    listener = socket.create_server((address, port), backlog=count)
+    family = socket.AF_INET6 if ':' in address else socket.AF_INET
+    listener = socket.create_server((address, port), family=family, backlog=count)
     print('listening', flush=True)
     streams = [None] * count
     for _ in range(count):

@@ -18,14 +18,26 @@ BUFFER_BYTES = 1 << 20
 PATIENCE_SECONDS = 5
 IP_MTU_DISCOVER = 10
 IP_PMTUDISC_DO = 2
+IPV6_MTU_DISCOVER = 23
+IPV6_DONTFRAG = 62
+
+
+def opened(address):
+    """Of the address's family, and sends no fragments."""
+    if ':' not in address:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
+        return sock
+    sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, IP_PMTUDISC_DO)
+    sock.setsockopt(socket.IPPROTO_IPV6, IPV6_DONTFRAG, 1)
+    return sock
 
 
 def bound(address, port):
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
+    sock = opened(address)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
-    if address:
-        sock.bind((address, int(port)))
+    sock.bind((address, int(port)))
     return sock
 
 
@@ -38,7 +50,7 @@ def serve(address, port):
 
 
 def sweep(address, port, least, most, seed):
-    sock = bound(None, 0)
+    sock = bound('::' if ':' in address else '', 0)
     sock.connect((address, int(port)))
     sock.settimeout(PATIENCE_SECONDS)
     rng = random.Random(seed)

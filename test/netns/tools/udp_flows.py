@@ -24,11 +24,28 @@ import time
 WINDOW = 128
 ACKNOWLEDGE_EVERY = 16
 STALL_SECONDS = 3.0
-FIRST_SOURCE_PORT = 20000
 BUFFER_BYTES = 4 << 20
 LOOK_AHEAD = 256
 SOL_UDP = 17
 UDP_SEGMENT = 103
+
+
+def first_source_port(port):
+    """Of flows to a port; those to a port of another last digit may run beside them."""
+    return 20000 + port % 10 * 1000
+
+
+def family_of(address):
+    return socket.AF_INET6 if ':' in address else socket.AF_INET
+
+
+def opened(address, port, family):
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # the port stays free for flows of IPv4
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+    sock.bind((address, port))
+    return sock
 
 
 class Flow:
@@ -66,8 +83,7 @@ class Sender:
         self.flows = [Flow(seed, number, max_bytes) for number in range(flows)]
         self.sockets = []
         for number in range(flows):
-            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            sock.bind(('', FIRST_SOURCE_PORT + number))
+            sock = opened('', first_source_port(port) + number, family_of(address))
             sock.connect((address, port))
             self.sockets.append(sock)
         self.gso = gso
@@ -122,6 +138,7 @@ def send(address, port, flows, datagrams, max_bytes, seed, gso=''):
 class Receiver:
     def __init__(self, sock, control, hello):
         self.sock = sock
+        self.first_port = first_source_port(sock.getsockname()[1])
         self.control = control
         self.flows = [Flow(hello['seed'], number, hello['maxBytes']) for number in range(hello['flows'])]
         self.counts = {'received': 0, 'lost': 0, 'wrong': 0, 'strange': 0, 'bytes': 0}
@@ -142,7 +159,7 @@ class Receiver:
                 data, source = self.sock.recvfrom(65535, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return
-            self.take(data, source[1] - FIRST_SOURCE_PORT)
+            self.take(data, source[1] - self.first_port)
             self.tell(ACKNOWLEDGE_EVERY)
 
     def take(self, data, number):
@@ -170,10 +187,8 @@ class Receiver:
 
 
 def receive(address, port):
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
-    sock.bind((address, int(port)))
-    listener = socket.create_server((address, int(port)))
+    sock = opened(address, int(port), family_of(address))
+    listener = socket.create_server((address, int(port)), family=family_of(address))
     print('listening', flush=True)
     control, _ = listener.accept()
     control.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -13,7 +13,7 @@ BUFFER_BYTES = 8 << 20
 
 
 def main(address, port, path):
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock = socket.socket(socket.AF_INET6 if ':' in address else socket.AF_INET, socket.SOCK_DGRAM)
     for option in (socket.SO_RCVBUF, SO_RCVBUFFORCE):
         try:
             sock.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
