@@ -134,7 +134,7 @@ function randomFilter(): TraceFilter {
 
 t.test(`a lane records the frames that a plain reference picks (TEST_SEED=${seed})`, (t) => {
   let matches = 0;
-  for (let round = 0; round < 400; round++) {
+  for (let round = 0; round < 200; round++) {
     const { tracers, reader } = traced();
     // Single conditions first: together they seldom let anything through.
     const filter = randomFilter();
@@ -169,14 +169,14 @@ t.test(`a lane records the frames that a plain reference picks (TEST_SEED=${seed
     }
     reader.stop();
   }
-  t.ok(matches > 1000, `${matches} frames matched`);
+  t.ok(matches > 500, `${matches} frames matched`);
   t.end();
 });
 
 t.test('whatever the bytes are, a lane neither throws nor reads beyond its frame', (t) => {
   const lanes = [0x45, 0x00, 0x11].map((filler) => ({ filler, ...traced() }));
   for (const { reader } of lanes) reader.start({ recordsPerSecond: 10_000 });
-  for (let round = 0; round < 2000; round++) {
+  for (let round = 0; round < 800; round++) {
     const frame = Uint8Array.from({ length: Math.floor(random() * 130) }, () => Math.floor(random() * 256));
     frame[0] = pick([0x40, 0x4f, 0x60, 0x45, 0x00]);
     if (frame.length > 9) frame[6] = pick([0, 43, 44, 51, 60, 6]);
@@ -215,8 +215,8 @@ t.test('a filter that means nothing is refused by its name', (t) => {
     [{ recordsPerSecond: 10_001 }, /^recordsPerSecond: /],
   ];
   for (const [options, message] of rows) {
-    t.throws(() => checkTraceOptions(options as TraceOptions), { code: 'ERR_TRACE_FILTER', message });
-    t.throws(() => traced().reader.start(options as TraceOptions), { code: 'ERR_TRACE_FILTER' });
+    t.throws(() => checkTraceOptions(options), { code: 'ERR_TRACE_FILTER', message });
+    t.throws(() => traced().reader.start(options), { code: 'ERR_TRACE_FILTER' });
   }
   t.doesNotThrow(() => checkTraceOptions({}));
   t.end();
