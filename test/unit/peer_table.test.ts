@@ -48,7 +48,7 @@ interface Seen {
   readonly table: PeerTable;
   readonly told: string[];
   /** `subnet publicIp` of each peer. */
-  peers(): string[];
+  readonly peers: () => string[];
 }
 
 function tableFor(view: PeerView = viewOf()): Seen {
