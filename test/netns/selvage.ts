@@ -54,6 +54,8 @@ export interface LogLine {
   readonly [key: string]: unknown;
 }
 
+/** Probes of paths would be frames that no test sent: a test about them asks for them by an argument. */
+const QUIET = { SELVAGE_PATH_PROBE_SECONDS: '0' };
 /** Node and its workers start slowly on a busy machine. */
 const READY_SECONDS = 30;
 const STATS_SECONDS = 5;
@@ -217,7 +219,7 @@ export async function startSelvage(lab: Lab, index: number, options: SelvageOpti
   const host = lab.host(index);
   const files = daemonFiles(lab, index);
   const args = [...(options.nodeArgs ?? []), SELVAGE_MAIN, ...runArgs(lab, index, options, files)];
-  const child = host.spawn(process.execPath, args, options.env === undefined ? {} : { env: options.env });
+  const child = host.spawn(process.execPath, args, { env: { ...QUIET, ...options.env } });
   const daemon = new SelvageDaemon(child, files);
   if (options.started === 'spawned') return daemon;
   try {

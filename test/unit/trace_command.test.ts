@@ -29,7 +29,7 @@ async function daemon(t: Test): Promise<Daemon> {
   const server = await ControlServer.open({
     view: () => view(),
     socketPath,
-    trace: (...asked) => ends.start(...asked),
+    trace: (options, listener) => ends.start(options, listener),
   });
   t.teardown(() => server.close());
   return { ...ends, directory, socketPath };
