@@ -49,7 +49,8 @@ export async function configureTunInterface(tun: TunInterface): Promise<string[]
       `route add ${ipv6.network} dev ${name}`,
     );
   }
-  if (ipv6 !== undefined) await requireIpv6(name);
+  if (ipv6 === undefined) await switchIpv6Off(name);
+  else await switchIpv6On(name);
   try {
     await runIp(batch);
   } catch (cause) {
@@ -67,11 +68,19 @@ async function runIp(batch: readonly string[]): Promise<void> {
   await runCommand('ip', ['-batch', '-'], { input: `${batch.join('\n')}\n`, debianPackage: 'iproute2' });
 }
 
+/** The kernel would announce the device's multicast groups into an overlay that carries no IPv6. Without IPv6 there is no such file. */
+async function switchIpv6Off(name: string): Promise<void> {
+  await writeFile(`${ipv6Settings(name)}/disable_ipv6`, '1').catch(() => undefined);
+}
+
 /** Switched off, the kernel refuses every IPv6 address with a message that does not name the cause. */
-async function requireIpv6(name: string): Promise<void> {
-  const path = `/proc/sys/net/ipv6/conf/${name}/disable_ipv6`;
+async function switchIpv6On(name: string): Promise<void> {
+  const path = `${ipv6Settings(name)}/disable_ipv6`;
   try {
     await writeFile(path, '0');
+    // A router announces that it is one by joining a group, which nobody here listens to. What is forwarded is decided by
+    // the setting of all interfaces, not by this one (Linux net/ipv6/ip6_output.c ip6_forward).
+    await writeFile(`${ipv6Settings(name)}/forwarding`, '0');
   } catch (cause) {
     throw new SelvageError(
       'ERR_IPV6_OFF',
@@ -80,6 +89,10 @@ async function requireIpv6(name: string): Promise<void> {
       { cause },
     );
   }
+}
+
+function ipv6Settings(name: string): string {
+  return `/proc/sys/net/ipv6/conf/${name}`;
 }
 
 function routeExists({ name, ipv4, ipv6 }: TunInterface, cause: unknown): SelvageError {

@@ -15,8 +15,13 @@ export interface RoutesDocument {
   readonly subnet?: string;
   readonly ipv6Network?: string;
   readonly ipv6Subnet?: string;
-  /** Subnets of either family; a host with both has two entries. All `publicIp` are of the underlay's family. */
-  readonly peers: readonly { readonly subnet: string; readonly publicIp: string; readonly port?: number }[];
+  /** A subnet of each family that the peer has. All `publicIp` are of the underlay's family. */
+  readonly peers: readonly {
+    readonly subnet?: string;
+    readonly ipv6Subnet?: string;
+    readonly publicIp: string;
+    readonly port?: number;
+  }[];
 }
 
 /** What a network carries: IPv4, IPv6, or both. */
@@ -181,14 +186,11 @@ export class SelvageDaemon {
 export function routesOf(lab: Lab, index: number, kind: NetworkKind = {}): RoutesDocument {
   const host = lab.host(index);
   const families = kind.families ?? '4';
-  const peers = lab.othersOf(host).flatMap((other) => {
-    const publicIp = underlayOf(kind) === 'ipv6' ? other.publicIpv6 : other.publicIp;
-    const subnets = [
-      ...(families.includes('4') ? [other.subnet] : []),
-      ...(families.includes('6') ? [other.ipv6Subnet] : []),
-    ];
-    return subnets.map((subnet) => ({ subnet, publicIp }));
-  });
+  const peers = lab.othersOf(host).map((other) => ({
+    ...(families.includes('4') ? { subnet: other.subnet } : {}),
+    ...(families.includes('6') ? { ipv6Subnet: other.ipv6Subnet } : {}),
+    publicIp: underlayOf(kind) === 'ipv6' ? other.publicIpv6 : other.publicIp,
+  }));
   return {
     ...(families.includes('4') ? { network: lab.network, subnet: host.subnet } : {}),
     ...(families.includes('6') ? { ipv6Network: lab.ipv6Network, ipv6Subnet: host.ipv6Subnet } : {}),
