@@ -1,10 +1,11 @@
 /**
- * `npm run bench`: micro-benchmarks, the comparison with other paths, the control plane, the soak. See `--help`.
+ * `npm run bench`: micro-benchmarks, the comparison with other paths, the control plane, a flood of strangers, the soak. See `--help`.
  */
 import { messageOf, SelvageError } from '../src/errors.js';
 import { endedBySignal } from '../test/netns/open_labs.js';
 import { ensurePrivileges } from '../test/netns/privileges.js';
 import { busyWarning, environmentLines, readEnvironment } from './environment.js';
+import { benchFlood } from './flood/main.js';
 import { benchLeases } from './leases/main.js';
 import { runMicro } from './micro/main.js';
 import { compare } from './netns/compare.js';
@@ -21,11 +22,15 @@ async function main(): Promise<number> {
     return 0;
   }
   // Comes first: where it needs a user namespace, it runs this program again from the start.
-  const { leases, soakMinutes } = settings;
-  if (settings.netns || leases || soakMinutes !== undefined) await ensurePrivileges();
+  const { leases, flood, soakMinutes } = settings;
+  if (settings.netns || leases || flood || soakMinutes !== undefined) await ensurePrivileges();
   const conditions = announceEnvironment();
   if (soakMinutes !== undefined) {
     await soak({ minutes: soakMinutes, lanes: settings.lanes });
+    return 0;
+  }
+  if (flood) {
+    await benchFlood(settings);
     return 0;
   }
   if (leases) {

@@ -237,7 +237,8 @@ export class Lab implements Closable {
     await Promise.all(this.namespaces.map((node) => prepareNode(node, forwards(node))));
     await this.#joinHosts();
     await Promise.all(this.hosts.map((host, i) => buildHost(host, this.pod(i), this.underlayMtu)));
-    if (this.#router !== null) await Promise.all(this.hosts.map((host) => this.#router?.connect(host)));
+    const router = this.#router;
+    if (router !== null) await Promise.all(this.hosts.map((host) => router.connect(host)));
     await this.setPodMtu(podMtu);
   }
 
