@@ -185,6 +185,19 @@ await t.test("a frame of one network that a peer sends to the other's port goes 
   t.strictSame(carried(after), carried(before), 'and no device has got one');
 });
 
+await t.test(
+  'a packet that a pod sends into the other network is dropped by the host that receives it',
+  async (t) => {
+    const greenDrops = async (): Promise<number> => {
+      const { inbound } = (await segmentOf(two, 'green')).status.forwarder!;
+      return inbound.drops.spoofedSource;
+    };
+    const before = await greenDrops();
+    t.notOk(await answers(lab.pod(0), await greenAddress(two)));
+    t.equal(await greenDrops(), before + 1);
+  },
+);
+
 await t.test('a device that is deleted: its segment starts again, the other carries on', async (t) => {
   const from = one.log.length;
   const transfer = checkedTcp(t, lab.pod(0), lab.pod(1), LOAD, 'blue meanwhile');
