@@ -3,6 +3,7 @@
  */
 export { DROP_REASONS, DropReason, type DropReasonName } from './encap/drop_reason.js';
 export { SelvageError } from './errors.js';
+export { formatEndpoint, type IpFamily } from './ip_address.js';
 export { listFirewalls, removeFirewall } from './host/firewall.js';
 export { ServiceManager } from './host/service_manager.js';
 export { findUnderlay, type Underlay, type UnderlayChoice } from './host/underlay.js';
@@ -42,7 +43,7 @@ export type {
 export { findJsonFault, type JsonFault } from './lease/file/json_fault.js';
 export { nearName } from './lease/file/near_name.js';
 export type { Peer, RouteChange, RouteListener, RouteSnapshot, RouteSource } from './lease/route_source.js';
-export type { Route, RouteUpdate } from './routing/route_set.js';
+export type { Route, RouteInForce, RouteUpdate } from './routing/route_set.js';
 export type { CountersSnapshot, DirectionCounters, DropCounts, PeerCounters } from './workers/counters.js';
 export {
   createForwarder,

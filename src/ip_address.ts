@@ -90,3 +90,8 @@ export function firstAddressOf({ family, address }: Ipv4Prefix | Ipv6Prefix): Ip
   else putIpv6Words(words, 0, address);
   return { family, words };
 }
+
+/** An address with a port, as in URLs: `192.0.2.1:8285`, `[2001:db8::1]:8285` (RFC 3986 section 3.2.2). */
+export function formatEndpoint(address: string, port: number): string {
+  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
+}

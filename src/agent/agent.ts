@@ -76,7 +76,7 @@ export interface AgentEvents {
  */
 export class Agent extends EventEmitter<AgentEvents> {
   readonly #options: AgentOptions;
-  readonly #underlay: Underlay;
+  #underlay: Underlay;
   readonly #host: HostSetup;
   readonly #source: AgentSource;
   readonly #startedAt = new Date();
@@ -251,7 +251,7 @@ export class Agent extends EventEmitter<AgentEvents> {
       ...placeOf(snapshot),
       address: this.#addressOf(snapshot),
     });
-    forwarder.on('mtu', (mtuBytes) => void this.#adoptMtu(forwarder, mtuBytes));
+    forwarder.on('mtu', (own, underlay) => void this.#adoptMtu(forwarder, own, underlay));
     forwarder.on('pathMtu', (change) => this.#tell('pathMtu', change));
     forwarder.on('refused', (refusal) => this.#tell('refused', refusal));
     forwarder.on('warning', (message) => this.#tell('warning', message));
@@ -261,7 +261,8 @@ export class Agent extends EventEmitter<AgentEvents> {
   }
 
   /** What is set up for the device follows: subnet.env tells the MTU to new pods. */
-  async #adoptMtu(forwarder: Forwarder, mtuBytes: number): Promise<void> {
+  async #adoptMtu(forwarder: Forwarder, mtuBytes: number, underlayMtuBytes: number): Promise<void> {
+    this.#underlay = { ...this.#underlay, mtuBytes: underlayMtuBytes };
     this.#tell('mtu', mtuBytes);
     await this.#settling;
     const snapshot = this.#snapshot;

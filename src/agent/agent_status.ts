@@ -1,5 +1,6 @@
 import type { LeaseSourceState, OwnLease } from '../lease/lease_event.js';
-import type { Route } from '../routing/route_set.js';
+import { formatEndpoint } from '../ip_address.js';
+import type { RouteInForce } from '../routing/route_set.js';
 import type { PeerCounters } from '../workers/counters.js';
 import type { ForwarderStats } from '../workers/forwarder_stats.js';
 import type { AgentView, NetworkView, SourceView } from './agent_view.js';
@@ -24,9 +25,9 @@ export interface AgentStatus {
   readonly source: SourceStatus;
   /** Null before the source told the first time. */
   readonly network: NetworkStatus | null;
-  /** IPv4 address at which peers reach this host. */
+  /** Address at which peers reach this host, of the underlay's family. */
   readonly publicIp: string | null;
-  /** The interface under the overlay, the IPv4 address the sockets are bound to, and the MTU there. */
+  /** The interface under the overlay, the address the sockets are bound to, and the MTU there. */
   readonly underlay: {
     readonly interface: string;
     readonly address: string;
@@ -122,7 +123,10 @@ export interface LeaseStatus {
 }
 
 /** One route in force, and what its next hop counted; prefixes of one next hop show the same numbers. */
-export interface AgentRoute extends Required<Route>, PeerCounters {}
+export interface AgentRoute extends RouteInForce, PeerCounters {
+  /** See {@link PeerStats}. */
+  readonly pathMtuBytes: number | null;
+}
 
 /** The status for a view. Pure but for the process id. */
 export function statusOf(view: AgentView): AgentStatus {
@@ -148,17 +152,17 @@ export function statusOf(view: AgentView): AgentStatus {
 
 /** The routes of a view with the counters of their next hops; zeros while there is no forwarder. */
 export function agentRoutesOf({ routes, forwarder }: AgentView): AgentRoute[] {
-  const counters = new Map<string, PeerCounters>();
-  for (const { address, port, framesOut, bytesOut, framesIn, bytesIn } of forwarder?.peers ?? []) {
-    counters.set(`${address}:${port}`, { framesOut, bytesOut, framesIn, bytesIn });
+  const known = new Map<string, PeerCounters & Pick<AgentRoute, 'pathMtuBytes'>>();
+  for (const { address, port, ...counted } of forwarder?.peers ?? []) {
+    known.set(formatEndpoint(address, port), counted);
   }
   return routes().map((route) => ({
     ...route,
-    ...(counters.get(`${route.nextHop}:${route.port}`) ?? NOTHING_COUNTED),
+    ...(known.get(formatEndpoint(route.nextHop, route.port)) ?? NOTHING_KNOWN),
   }));
 }
 
-const NOTHING_COUNTED: PeerCounters = { framesOut: 0, bytesOut: 0, framesIn: 0, bytesIn: 0 };
+const NOTHING_KNOWN = { pathMtuBytes: null, framesOut: 0, bytesOut: 0, framesIn: 0, bytesIn: 0 };
 
 function networkStatus({ network, subnet, ipv6Network, ipv6Subnet, port }: NetworkView): NetworkStatus {
   return {

@@ -3,7 +3,7 @@
  */
 import type { LeaseSourceState } from '../lease/lease_event.js';
 import type { RouteSnapshot } from '../lease/route_source.js';
-import type { Route } from '../routing/route_set.js';
+import type { RouteInForce } from '../routing/route_set.js';
 import type { ForwarderStats } from '../workers/forwarder_stats.js';
 
 /** Where the routes come from, and how that goes. */
@@ -72,5 +72,5 @@ export interface AgentView {
   /** Why the blackhole route to the own subnet may not be there, one line; undefined when no route is asked for. */
   readonly blackholeRoute?: { readonly error?: string | undefined } | undefined;
   /** The routes in force. Made when it is called, as there may be 65,536. */
-  readonly routes: () => Required<Route>[];
+  readonly routes: () => RouteInForce[];
 }

@@ -6,6 +6,7 @@
  * subnet totals begin at 0 again, which Prometheus takes for what it is, a counter reset.
  */
 import { DROP_REASONS } from '../encap/drop_reason.js';
+import { formatEndpoint } from '../ip_address.js';
 import type { LeaseSourceState } from '../lease/lease_event.js';
 import type { DirectionCounters, PeerCounters } from '../workers/counters.js';
 import type { ForwarderStats, LaneStats, PeerStats } from '../workers/forwarder_stats.js';
@@ -274,7 +275,7 @@ function perPeer(name: string, help: string, what: 'frames' | 'bytes'): Metric {
   const [out, into]: [keyof PeerCounters, keyof PeerCounters] =
     what === 'frames' ? ['framesOut', 'framesIn'] : ['bytesOut', 'bytesIn'];
   const samples = (stats: PeerStats): Sample[] => {
-    const peer = endpointText(stats.address, stats.port);
+    const peer = formatEndpoint(stats.address, stats.port);
     return [
       { value: stats[out], labels: { direction: 'outbound', peer } },
       { value: stats[into], labels: { direction: 'inbound', peer } },
@@ -292,9 +293,5 @@ function hasSpoken({ framesOut, framesIn }: PeerCounters): boolean {
 function narrowPath({ address, port, pathMtuBytes }: PeerStats): Sample[] {
   return pathMtuBytes === null
     ? []
-    : [{ value: pathMtuBytes, labels: { peer: endpointText(address, port) } }];
-}
-
-function endpointText(address: string, port: number): string {
-  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
+    : [{ value: pathMtuBytes, labels: { peer: formatEndpoint(address, port) } }];
 }

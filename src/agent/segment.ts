@@ -43,7 +43,17 @@ export interface RestartPauses {
 const LEAST_PART = 0.5;
 
 /** What its agents tell; `ready` is told when the state says so too. */
-const RELAYED = ['warning', 'lease', 'routes', 'routeError', 'moved', 'laneDown'] as const;
+const RELAYED = [
+  'warning',
+  'lease',
+  'routes',
+  'routeError',
+  'moved',
+  'mtu',
+  'pathMtu',
+  'refused',
+  'laneDown',
+] as const;
 
 /**
  * One network of a process: an agent, and another one in its place after it failed. States: {@link SegmentState}. Nothing that

@@ -1,4 +1,4 @@
-import { type AgentRoute, isSegments, readAgentRoutes, readDaemonStatus } from '../index.js';
+import { type AgentRoute, formatEndpoint, isSegments, readAgentRoutes, readDaemonStatus } from '../index.js';
 import { showEachDaemon, type ShowOptions } from './each_daemon.js';
 import { ExitCode } from './exit_code.js';
 import { formatCount } from './figures.js';
@@ -45,10 +45,16 @@ const { compare } = new Intl.Collator('en', { numeric: true });
 
 /** In order of address, so that two outputs can be compared. */
 export function routesText(routes: readonly AgentRoute[]): string {
+  const isAnyNarrow = routes.some(({ pathMtuBytes }) => pathMtuBytes !== null);
+  const heading = ['prefix', 'next hop', 'frames out', 'frames in', ...(isAnyNarrow ? ['path MTU'] : [])];
   const rows = [...routes]
     .sort((a, b) => compare(a.prefix, b.prefix))
-    .map(({ prefix, nextHop, port, framesOut, framesIn }) => {
-      return [prefix, `${nextHop}:${port}`, formatCount(framesOut), formatCount(framesIn)];
-    });
-  return `${textTable([['prefix', 'next hop', 'frames out', 'frames in'], ...rows], 2).join('\n')}\n`;
+    .map(({ prefix, nextHop, port, framesOut, framesIn, pathMtuBytes }) => [
+      prefix,
+      formatEndpoint(nextHop, port),
+      formatCount(framesOut),
+      formatCount(framesIn),
+      ...(isAnyNarrow ? [pathMtuBytes === null ? '' : `${pathMtuBytes}`] : []),
+    ]);
+  return `${textTable([heading, ...rows], 2).join('\n')}\n`;
 }

@@ -7,6 +7,7 @@ import type {
   PeerStats,
   StoreStatus,
 } from '../index.js';
+import { formatEndpoint } from '../index.js';
 import { formatBytes, formatCount, formatSpan } from './figures.js';
 import { textTable } from './text_table.js';
 
@@ -99,7 +100,11 @@ function storeRows(source: StoreStatus, now: Date): Row[] {
   ];
 }
 
-function leaseText({ subnet, reserved, expiresAt, confirmedAt }: LeaseStatus, now: Date): string {
+function leaseText(
+  { subnet: ipv4Subnet, ipv6Subnet, reserved, expiresAt, confirmedAt }: LeaseStatus,
+  now: Date,
+): string {
+  const subnet = listed(ipv4Subnet, ipv6Subnet);
   const confirmed = `confirmed ${ago(confirmedAt, now)} ago`;
   if (reserved || expiresAt === null) return `${subnet}, reserved, ${confirmed}`;
   return `${subnet}, ${expiryText(expiresAt, now)}, ${confirmed}`;
@@ -124,7 +129,8 @@ function routesText({ routes }: ForwarderStats, stale: boolean): string {
 }
 
 function deviceText({ device, socket }: ForwarderStats): string {
-  return `${device.name} ${device.address}, MTU ${device.mtuBytes}, UDP ${socket.address}:${socket.port}`;
+  const addresses = listed(device.address, device.ipv6Address);
+  return `${device.name} ${addresses}, MTU ${device.mtuBytes}, UDP ${formatEndpoint(socket.address, socket.port)}`;
 }
 
 function laneRows({ lanes, routes }: ForwarderStats): Row[] {
@@ -164,17 +170,36 @@ function trafficTable(stats: ForwarderStats): string[] {
     const lost = [kernel.tunQueueOverflow, kernel.udpReceiveOverflow];
     rows.push(['lost in kernel queues', ...lost.map(formatCount)]);
   }
+  if ((kernel.strangersRefused ?? 0) > 0) {
+    rows.push(['strangers refused by the kernel', '', formatCount(kernel.strangersRefused!)]);
+  }
   return textTable(rows, 1);
 }
 
+/** Peers on narrower paths, and those with most traffic. */
 function peerTable(peers: readonly PeerStats[]): string[] {
+  return [...narrowPaths(peers), ...busiestPeers(peers)];
+}
+
+function narrowPaths(peers: readonly PeerStats[]): string[] {
+  const narrow = peers.filter(({ pathMtuBytes }) => pathMtuBytes !== null);
+  if (narrow.length === 0) return [];
+  const rows = narrow
+    .slice(0, TOP_PEERS)
+    .map(({ address, port, pathMtuBytes }) => [formatEndpoint(address, port), `${pathMtuBytes}`]);
+  const more = narrow.length - rows.length;
+  const heading = more > 0 ? `narrower paths, and ${formatCount(more)} more` : 'narrower paths';
+  return ['', ...textTable([[heading, 'MTU'], ...rows], 1)];
+}
+
+function busiestPeers(peers: readonly PeerStats[]): string[] {
   const bytes = ({ bytesOut, bytesIn }: PeerStats): number => bytesOut + bytesIn;
   const top = peers.filter((peer) => bytes(peer) > 0).sort((a, b) => bytes(b) - bytes(a));
   if (top.length === 0) return [];
   const rows = top
     .slice(0, TOP_PEERS)
     .map((peer) => [
-      `${peer.address}:${peer.port}`,
+      formatEndpoint(peer.address, peer.port),
       formatCount(peer.framesOut),
       formatBytes(peer.bytesOut),
       formatCount(peer.framesIn),

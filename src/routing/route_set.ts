@@ -21,6 +21,11 @@ export interface Route {
   readonly port?: number | undefined;
 }
 
+/** A route in force: its port is known. */
+export interface RouteInForce extends Route {
+  readonly port: number;
+}
+
 /** Changes of single routes that take effect together. */
 export interface RouteUpdate {
   /** Prefixes that go away; those without a route are passed over. */
@@ -156,7 +161,7 @@ export class RouteSet {
   }
 
   /** The routes, ports filled in, in the order their prefixes first appeared. The caller owns the array. */
-  list(): Required<Route>[] {
+  list(): RouteInForce[] {
     return Array.from(this.#routes, ([prefix, { nextHop, endpoint }]) => ({
       prefix,
       nextHop,

@@ -12,7 +12,7 @@ import { messageOf, SelvageError } from '../errors.js';
 import { firstAddressOf, formatAddress, parseAddress } from '../ip_address.js';
 import { native } from '../native.js';
 import { RouteTable } from '../routing/route_table.js';
-import { type Route, RouteSet, type RouteUpdate } from '../routing/route_set.js';
+import { type Route, type RouteInForce, RouteSet, type RouteUpdate } from '../routing/route_set.js';
 import { openTun, type TunDevice } from '../tun/open_tun.js';
 import { ControlWords, NOT_RUNNING } from './control_words.js';
 import { LaneCounters } from './counters.js';
@@ -46,7 +46,7 @@ export interface ForwarderEvents {
   /** A lane died and starts again after `restartInMillis`; the other lanes go on. */
   laneDown: [lane: number, error: Error, restartInMillis: number];
   /** The MTU of the underlay interface changed, and the overlay's with it. */
-  mtu: [mtuBytes: number];
+  mtu: [mtuBytes: number, underlayMtuBytes: number];
   /** The path to a peer takes less than the underlay interface, or as much again. */
   pathMtu: [change: PathChange];
   /** Frames were refused because of who sent them; at a bounded rate. */
@@ -71,7 +71,7 @@ export interface ForwarderRoutes {
   /** Makes several changes at once: one new table. @throws SelvageError ERR_ROUTE_* */
   update(changes: RouteUpdate): void;
   /** The routes as they are now. */
-  list(): Required<Route>[];
+  list(): RouteInForce[];
   /** How many there are. */
   readonly count: number;
 }
@@ -434,7 +434,7 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
     } catch (error) {
       this.emit('warning', `the MTU of ${this.tunName} could not be set to ${mtuBytes}: ${messageOf(error)}`);
     }
-    if (this.#closing === undefined) this.emit('mtu', mtuBytes);
+    if (this.#closing === undefined) this.emit('mtu', mtuBytes, underlayBytes);
   }
 
   /**

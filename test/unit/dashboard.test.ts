@@ -32,25 +32,27 @@ const targets = dashboard.panels.flatMap(({ title, targets: all = [] }) =>
 );
 const byName = new Map(METRICS.map((metric) => [metric.name, metric]));
 
-t.test('every metric that a panel asks for exists', async (t) => {
+t.test('every metric that a panel asks for exists', (t) => {
   t.ok(targets.length > 20, 'there is something to check');
   for (const { title, expr } of targets) {
     const names = expr.match(/\b(?:selvage|process|nodejs)_[a-z_]+/g) ?? [];
     t.ok(names.length > 0, `${title}: ${expr} asks for a metric`);
     for (const name of names) t.ok(byName.has(name) || PROCESS_METRICS.includes(name), `${title}: ${name}`);
   }
+  t.end();
 });
 
-t.test('every metric of selvage is on a panel', async (t) => {
+t.test('every metric of selvage is on a panel', (t) => {
   const asked = targets.map(({ expr }) => expr).join('\n');
   for (const { name } of METRICS) {
     // The share held beside lease_held: an operator's question, answered by the lease's own view.
     if (name === 'selvage_lease_reserved' || name === 'selvage_peer_frames_total') continue;
     t.match(asked, new RegExp(`\\b${name}\\b`), name);
   }
+  t.end();
 });
 
-t.test('a panel groups, selects and labels by labels that its metrics have', async (t) => {
+t.test('a panel groups, selects and labels by labels that its metrics have', (t) => {
   for (const { title, expr, legendFormat } of targets) {
     const names = expr.match(/\bselvage_[a-z_]+/g) ?? [];
     const known = new Set([...SCRAPE_LABELS, ...names.flatMap((name) => byName.get(name)?.labels ?? [])]);
@@ -62,24 +64,27 @@ t.test('a panel groups, selects and labels by labels that its metrics have', asy
     if (grouped.length > 0)
       for (const label of shown) t.ok(grouped.includes(label), `${title}: ${label} is kept`);
   }
+  t.end();
 });
 
-t.test('a counter is shown as a rate, a gauge is not', async (t) => {
+t.test('a counter is shown as a rate, a gauge is not', (t) => {
   for (const { title, expr } of targets) {
     for (const [, before, name] of expr.matchAll(/(rate\(|increase\(|)(selvage_[a-z_]+)/g)) {
       t.equal(before !== '', byName.get(name!)?.type === 'counter', `${title}: ${name}`);
     }
   }
+  t.end();
 });
 
-t.test('a panel that names drop reasons names reasons that there are', async (t) => {
+t.test('a panel that names drop reasons names reasons that there are', (t) => {
   const reasons = DROP_REASONS.map(({ name }) => name as string);
   const named = targets.flatMap(({ expr }) => /reason=~"([^"]+)"/.exec(expr)?.[1]?.split('|') ?? []);
   t.ok(named.length > 0);
   for (const name of named) t.ok(reasons.includes(name), name);
+  t.end();
 });
 
-t.test('panels have numbers of their own and do not cover each other', async (t) => {
+t.test('panels have numbers of their own and do not cover each other', (t) => {
   const ids = dashboard.panels.map(({ id }) => id);
   t.equal(new Set(ids).size, ids.length);
   for (const [i, { gridPos: a, title }] of dashboard.panels.entries()) {
@@ -89,4 +94,5 @@ t.test('panels have numbers of their own and do not cover each other', async (t)
       t.ok(apart, `${title} beside ${other}`);
     }
   }
+  t.end();
 });

@@ -60,11 +60,12 @@ t.test('a peer that never answers says nothing of sizes', async (t) => {
   t.same(await probe(new FakePath(() => false)), { kind: 'unknown' });
 });
 
-t.test('what cannot be sent says nothing of sizes', async (t) => {
+t.test('what cannot be sent says nothing of sizes', (t) => {
   let outcome: ProbeOutcome | undefined;
   const nothing = { nextRound: () => 1, largestEcho: () => 0, mostBytes: 1472 };
   new PathProbe({ ...nothing, send: () => false, onEnd: (end) => (outcome = end) }).start();
   t.same(outcome, { kind: 'unknown' });
+  t.end();
 });
 
 for (const limit of [128, 576, 1252, 1471]) {

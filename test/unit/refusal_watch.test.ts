@@ -20,7 +20,7 @@ function lane(): { counters: LaneCounters; note: SuspectNote } {
   return { counters, note: new SuspectNote(SuspectNote.allocate()) };
 }
 
-t.test('a note is read back as it was written, in both families', async (t) => {
+t.test('a note is read back as it was written, in both families', (t) => {
   const { note } = lane();
   t.equal(note.read(), undefined, 'none yet');
   note.write(spoofedSource, false, OUTER, 0, IPV4_FRAME, 0);
@@ -30,6 +30,7 @@ t.test('a note is read back as it was written, in both families', async (t) => {
   note.write(unknownPeer, true, OUTER, 0, IPV6_FRAME, 0);
   t.match(note.read(), { reason: unknownPeer, family: 6 });
   t.same([...note.read()!.innerSource], [...parseAddress('fd00::5').words]);
+  t.end();
 });
 
 t.test(

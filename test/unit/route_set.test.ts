@@ -500,13 +500,13 @@ const PROBES = [
   'fd00:1:0:2::9',
 ];
 
-const anyRoute = (underlay: IpFamily): fc.Arbitrary<Required<Route> & { port: number }> =>
+const anyRoute = (underlay: IpFamily): fc.Arbitrary<RouteInForce & { port: number }> =>
   fc.record({
     prefix: fc.constantFrom(...PREFIXES),
     nextHop: fc.constantFrom(...HOPS[underlay]),
     port: fc.constantFrom(8285, 9000),
   });
-const anyStep = (anyRoute: fc.Arbitrary<Required<Route>>) =>
+const anyStep = (anyRoute: fc.Arbitrary<RouteInForce>) =>
   fc.oneof(
     fc.record({ kind: fc.constant('set' as const), route: anyRoute }),
     fc.record({ kind: fc.constant('delete' as const), prefix: fc.constantFrom(...PREFIXES) }),
