@@ -1,4 +1,10 @@
-import { SelvageError, traceFrames, type TraceOptions, type TraceRecord, type TraceTotals } from '../index.js';
+import {
+  SelvageError,
+  traceFrames,
+  type TraceOptions,
+  type TraceRecord,
+  type TraceTotals,
+} from '../index.js';
 import type { Command } from './command.js';
 import { daemonSockets } from './each_daemon.js';
 import { ExitCode } from './exit_code.js';

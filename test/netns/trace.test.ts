@@ -46,7 +46,7 @@ t.test('a trace shows the frames that pass, with their verdicts', async (t) => {
     t.equal((await trace.exited).code, 0);
     const out =
       /^\d\d:\d\d:\d\d\.\d{3} lane0 out 10\.1\.1\.2 > 10\.1\.2\.2 icmp 84 -> 192\.168\.100\.2:8285$/;
-    const back = /^\d\d:\d\d:\d\d\.\d{3} lane0 in  10\.1\.2\.2 > 10\.1\.1\.2 icmp 84 <- 192\.168\.100\.2$/;
+    const back = /^\d\d:\d\d:\d\d\.\d{3} lane0 in {2}10\.1\.2\.2 > 10\.1\.1\.2 icmp 84 <- 192\.168\.100\.2$/;
     const lines = trace.stdout.trimEnd().split('\n');
     t.equal(lines.length, 4);
     for (const [i, line] of lines.entries()) t.match(line, i % 2 === 0 ? out : back);
