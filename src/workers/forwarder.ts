@@ -7,7 +7,7 @@ import { Piscina } from 'piscina';
 import { writeEcho } from '../encap/icmp_echo.js';
 import { IPV6_MIN_MTU_BYTES } from '../encap/ipv6_header.js';
 import { configureTunInterface, setTunMtu } from '../host/tun_interface.js';
-import { findUnderlay } from '../host/underlay.js';
+import { findUnderlay, type Underlay } from '../host/underlay.js';
 import { messageOf, SelvageError } from '../errors.js';
 import { firstAddressOf, formatAddress, parseAddress } from '../ip_address.js';
 import { native } from '../native.js';
@@ -27,7 +27,7 @@ import { collectStats, type ForwarderStats, PeerBaselines } from './forwarder_st
 import { SourceCheck } from './lane_context.js';
 import { LaneSupervisor } from './lane_supervisor.js';
 import { openUdp, type UdpSockets } from './open_udp.js';
-import { type MonitoredPeer, type PathChange, PathMonitor } from './path_monitor.js';
+import { MONITOR_PACE, type MonitoredPeer, type PathChange, PathMonitor } from './path_monitor.js';
 import { PathTable } from './path_table.js';
 import { PeerFilter } from './peer_filter.js';
 import { type Refusal, RefusalWatch } from './refusal_watch.js';
@@ -207,13 +207,15 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
     );
     this.#pathMonitor = new PathMonitor({
       paths: this.#paths,
-      underlay,
       overheadBytes,
-      udpFd: resources.udp.fds[0]!,
       probeSeconds: options.pathProbeSeconds,
+      pace: MONITOR_PACE,
       mtuBytes: () => this.#mtuBytes,
       peers: () => this.#monitoredPeers(),
       echo: (id, round, bytes) => this.#echo(id, echoIdentifier, round, bytes),
+      askKernel: ({ address }) => native.udpPathMtu(resources.udp.fds[0]!, address.words),
+      sendProbe: ({ address, port }, frame) =>
+        native.udpSendProbe(resources.udp.fds[0]!, address.words, port, frame),
       onChange: (change) => this.emit('pathMtu', change),
     });
     this.#refusals = new RefusalWatch({
@@ -223,7 +225,7 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
       filtered: () => resources.filter?.refused(),
       onRefusal: (refusal) => this.emit('refused', refusal),
     });
-    this.#underlayMtu = mtu.interface === undefined ? undefined : this.#followMtu(mtu.interface);
+    this.#underlayMtu = mtu.underlay && this.#followMtu(mtu.underlay);
     this.#traceReader = new TraceReader({
       buffers: traces,
       underlay,
@@ -412,8 +414,8 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
     return undefined;
   }
 
-  #followMtu(interfaceName: string): UnderlayMtu {
-    return new UnderlayMtu(interfaceName, (underlayBytes) => this.#adoptMtu(interfaceName, underlayBytes));
+  #followMtu({ interface: name, mtuBytes }: NonNullable<OverlayMtu['underlay']>): UnderlayMtu {
+    return new UnderlayMtu(name, mtuBytes, (underlayBytes) => this.#adoptMtu(name, underlayBytes));
   }
 
   /** The lanes first when it shrinks, as the device's own MTU only concerns what the kernel sends from now on. */
@@ -492,7 +494,7 @@ export async function createForwarder(options: ForwarderOptions): Promise<Forwar
 /** The MTU to begin with, and the interface that it follows; a fixed one follows none. */
 interface OverlayMtu {
   readonly mtuBytes: number;
-  readonly interface: string | undefined;
+  readonly underlay: Pick<Underlay, 'interface' | 'mtuBytes'> | undefined;
 }
 
 async function overlayMtu({
@@ -501,11 +503,11 @@ async function overlayMtu({
   overheadBytes,
   ipv6,
 }: CheckedOptions): Promise<OverlayMtu> {
-  if (fixed !== undefined) return { mtuBytes: fixed, interface: undefined };
+  if (fixed !== undefined) return { mtuBytes: fixed, underlay: undefined };
   const underlay = await findUnderlay({ iface: [address] });
   const mtuBytes = Math.min(underlay.mtuBytes - overheadBytes, MAX_MTU_BYTES);
   const least = leastMtuBytes(ipv6 !== undefined);
-  if (mtuBytes >= least) return { mtuBytes, interface: underlay.interface };
+  if (mtuBytes >= least) return { mtuBytes, underlay };
   throw new SelvageError(
     'ERR_OPTION',
     `mtuBytes: ${tooNarrow(underlay.interface, underlay.mtuBytes, least)}`,

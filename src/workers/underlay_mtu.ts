@@ -16,11 +16,14 @@ export class UnderlayMtu {
   readonly #closing = new AbortController();
   readonly #running: Promise<void>;
 
-  /** @param onChange called with the MTU in bytes, not again before it resolved. Must not reject */
-  constructor(interfaceName: string, onChange: (mtuBytes: number) => Promise<void>) {
+  /**
+   * @param knownBytes the MTU that the caller has reckoned with; a change since it looked is told, too
+   * @param onChange called with the MTU in bytes, not again before it resolved. Must not reject
+   */
+  constructor(interfaceName: string, knownBytes: number, onChange: (mtuBytes: number) => Promise<void>) {
     this.#interface = interfaceName;
     this.#onChange = onChange;
-    this.#running = this.#follow();
+    this.#running = this.#follow(knownBytes);
   }
 
   /** When it resolves, no change is under way. */
@@ -29,9 +32,9 @@ export class UnderlayMtu {
     await this.#running;
   }
 
-  async #follow(): Promise<void> {
+  async #follow(knownBytes: number): Promise<void> {
     const { signal } = this.#closing;
-    let known = native.interfaceMtu(this.#interface);
+    let known = knownBytes;
     while (!signal.aborted) {
       await sleep(LOOK_MILLIS, undefined, { signal, ref: false }).catch(() => undefined);
       const now = native.interfaceMtu(this.#interface);
