@@ -16,14 +16,11 @@ export class UnderlayMtu {
   readonly #closing = new AbortController();
   readonly #running: Promise<void>;
 
-  /**
-   * @param knownBytes the MTU that the caller has reckoned with; a change since it looked is told, too
-   * @param onChange called with the MTU in bytes, not again before it resolved. Must not reject
-   */
-  constructor(interfaceName: string, knownBytes: number, onChange: (mtuBytes: number) => Promise<void>) {
+  /** @param onChange called with the MTU in bytes, first after a look; not again before it resolved. Must not reject */
+  constructor(interfaceName: string, onChange: (mtuBytes: number) => Promise<void>) {
     this.#interface = interfaceName;
     this.#onChange = onChange;
-    this.#running = this.#follow(knownBytes);
+    this.#running = this.#follow();
   }
 
   /** When it resolves, no change is under way. */
@@ -32,9 +29,9 @@ export class UnderlayMtu {
     await this.#running;
   }
 
-  async #follow(knownBytes: number): Promise<void> {
+  async #follow(): Promise<void> {
     const { signal } = this.#closing;
-    let known = knownBytes;
+    let known = 0; // so that a change since the MTU was first read is told as well
     while (!signal.aborted) {
       await sleep(LOOK_MILLIS, undefined, { signal, ref: false }).catch(() => undefined);
       const now = native.interfaceMtu(this.#interface);
