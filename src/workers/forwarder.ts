@@ -2,34 +2,28 @@ import { randomInt } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { Piscina } from 'piscina';
-
 import { writeEcho } from '../encap/icmp_echo.js';
-import { IPV6_MIN_MTU_BYTES } from '../encap/ipv6_header.js';
-import { configureTunInterface, setTunMtu } from '../host/tun_interface.js';
-import { findUnderlay } from '../host/underlay.js';
-import { messageOf, SelvageError } from '../errors.js';
+import { configureTunInterface } from '../host/tun_interface.js';
+import { SelvageError } from '../errors.js';
 import { firstAddressOf, formatAddress, parseAddress } from '../ip_address.js';
 import { native } from '../native.js';
 import { RouteTable } from '../routing/route_table.js';
 import { type Route, type RouteInForce, RouteSet, type RouteUpdate } from '../routing/route_set.js';
-import { openTun, type TunDevice } from '../tun/open_tun.js';
 import { ControlWords, NOT_RUNNING } from './control_words.js';
 import { LaneCounters } from './counters.js';
+import { checkOptions, type CheckedOptions, type ForwarderOptions } from './forwarder_options.js';
 import {
-  checkOptions,
-  type CheckedOptions,
-  type ForwarderOptions,
-  leastMtuBytes,
-  MAX_MTU_BYTES,
-} from './forwarder_options.js';
+  type ForwarderResources,
+  missingCapabilities,
+  openResources,
+  releaseResources,
+} from './forwarder_resources.js';
 import { collectStats, type ForwarderStats, PeerBaselines } from './forwarder_stats.js';
-import { SourceCheck } from './lane_context.js';
 import { LaneSupervisor } from './lane_supervisor.js';
-import { openUdp, type UdpSockets } from './open_udp.js';
+import { OverlayMtu } from './overlay_mtu.js';
 import { type MonitoredPeer, type PathChange, PathMonitor } from './path_monitor.js';
 import { PathTable } from './path_table.js';
-import { PeerFilter } from './peer_filter.js';
+import { PeerAdmission } from './peer_admission.js';
 import { type Refusal, RefusalWatch } from './refusal_watch.js';
 import { SuspectNote } from './suspect_note.js';
 import type { TraceOptions } from './trace_filter.js';
@@ -37,7 +31,6 @@ import { TraceReader } from './trace_reader.js';
 import type { TraceListener } from './trace_record.js';
 import { TraceRing } from './trace_ring.js';
 import { TraceSession } from './trace_session.js';
-import { UnderlayMtu } from './underlay_mtu.js';
 
 /** Events of a {@link Forwarder}. */
 export interface ForwarderEvents {
@@ -76,22 +69,10 @@ export interface ForwarderRoutes {
   readonly count: number;
 }
 
-/** From the departure of a peer to its being refused in the kernel; lanes refuse it at once. */
-const RETAIN_MILLIS = 500;
 /** Between looks at words that lanes write. */
 const LOOK_AGAIN_MILLIS = 1;
 /** A thread loads its modules in a fraction of a second, 64 threads on two cores in three. */
 const LONGEST_START_MILLIS = 10_000;
-
-/** What belongs to one forwarder, opened together and given back together. */
-interface Resources {
-  readonly tun: TunDevice;
-  readonly udp: UdpSockets;
-  readonly wakes: readonly number[];
-  readonly pool: Piscina;
-  /** Undefined where it is not asked for, or the kernel takes none. */
-  readonly filter: PeerFilter | undefined;
-}
 
 /**
  * A running forwarder: a TUN device, the underlay sockets and the lanes between them.
@@ -108,7 +89,7 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
   /** UDP port in use. */
   readonly port: number;
   readonly #options: CheckedOptions;
-  readonly #resources: Resources;
+  readonly #resources: ForwarderResources;
   readonly #control: ControlWords;
   readonly #counters: LaneCounters[];
   readonly #supervisors: LaneSupervisor[];
@@ -117,35 +98,30 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
   readonly #paths: PathTable;
   readonly #pathMonitor: PathMonitor;
   readonly #refusals: RefusalWatch;
-  readonly #underlayMtu: UnderlayMtu | undefined;
+  readonly #admission: PeerAdmission;
+  readonly #mtu: OverlayMtu;
   readonly #traceReader: TraceReader;
   #trace: TraceSession | undefined;
-  #mtuBytes: number;
   #newestTable: SharedArrayBuffer;
   /** The table before the newest: once every lane has observed the newest, nobody reads this one. */
   #spareTable: SharedArrayBuffer | undefined;
   /** A blocked native call would keep the process alive after exit(), so the lanes are woken first. */
   readonly #onExit = (): void => this.#signalStop();
-  /** Endpoints since the last publication, in words as the peer filter takes them. */
-  #newcomers: number[] = [];
-  /** Whether the peer filter may let somebody in who is no peer any more. */
-  #leavers = false;
-  #retaining: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
   #fatal: Error | undefined;
 
   /** @internal use {@link createForwarder} */
-  constructor(options: CheckedOptions, mtu: OverlayMtu, resources: Resources) {
+  constructor(options: CheckedOptions, mtu: OverlayMtu, resources: ForwarderResources) {
     super();
     this.#options = options;
     this.#resources = resources;
     this.tunName = resources.tun.name;
     this.port = resources.udp.port;
-    this.#mtuBytes = mtu.mtuBytes;
+    this.#mtu = mtu;
     const { lanes, maxPeers, underlay, overheadBytes } = options;
     const control = ControlWords.allocate(lanes);
     this.#control = new ControlWords(control);
-    this.#control.setMtuBytes(mtu.mtuBytes);
+    this.#control.setMtuBytes(mtu.bytes);
     const paths = PathTable.allocate(maxPeers);
     this.#paths = new PathTable(paths);
     const suspects = Array.from({ length: lanes }, () => SuspectNote.allocate());
@@ -157,17 +133,20 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
     );
     this.#counters = counters.map((buffer) => new LaneCounters(buffer, maxPeers));
     this.#baselines = new PeerBaselines(this.#counters);
+    this.#admission = new PeerAdmission(resources.filter, () =>
+      this.#allObserved() ? new RouteTable(this.#newestTable).endpoints : undefined,
+    );
     this.#routeSet = new RouteSet({
       defaultPort: options.port === 0 ? resources.udp.port : options.port,
       underlay,
-      onAssign: (id, { address, port }) => {
+      onAssign: (id, endpoint) => {
         this.#baselines.rebase(id);
         this.#pathMonitor.forget(id);
-        if (resources.filter !== undefined) this.#newcomers.push(...address.words, port);
+        this.#admission.noteNewcomer(endpoint);
       },
       onFree: (id) => {
         this.#pathMonitor.forget(id);
-        this.#leavers = true;
+        this.#admission.noteLeaver();
       },
     });
     this.#routeSet.setLocal([options.ipv4, options.ipv6].flatMap((inner) => inner?.subnet ?? []));
@@ -211,7 +190,7 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
       overheadBytes,
       udpFd: resources.udp.fds[0]!,
       probeSeconds: options.pathProbeSeconds,
-      mtuBytes: () => this.#mtuBytes,
+      mtuBytes: () => mtu.bytes,
       peers: () => this.#monitoredPeers(),
       echo: (id, round, bytes) => this.#echo(id, echoIdentifier, round, bytes),
       onChange: (change) => this.emit('pathMtu', change),
@@ -223,7 +202,14 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
       filtered: () => resources.filter?.refused(),
       onRefusal: (refusal) => this.emit('refused', refusal),
     });
-    this.#underlayMtu = mtu.interface === undefined ? undefined : this.#followMtu(mtu.interface);
+    mtu.follow(this.tunName, {
+      onLanes: (bytes) => {
+        this.#control.setMtuBytes(bytes);
+        this.#wakeLanes();
+      },
+      onChange: (bytes, underlayBytes) => this.emit('mtu', bytes, underlayBytes),
+      onWarning: (message) => this.emit('warning', message),
+    });
     this.#traceReader = new TraceReader({
       buffers: traces,
       underlay,
@@ -239,14 +225,14 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
 
   /** Largest inner packet, bytes, as it is now. */
   get mtuBytes(): number {
-    return this.#mtuBytes;
+    return this.#mtu.bytes;
   }
 
   /** Counters and state, each number at most one burst old. Cost grows with the number of peers. */
   stats(): ForwarderStats {
     return collectStats({
       options: this.#options,
-      mtuBytes: this.#mtuBytes,
+      mtuBytes: this.#mtu.bytes,
       tun: this.#resources.tun,
       udp: this.#resources.udp,
       control: this.#control,
@@ -295,10 +281,10 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
   }
 
   async #close(): Promise<void> {
-    clearTimeout(this.#retaining);
+    this.#admission.close();
     this.#pathMonitor.close();
     this.#refusals.close();
-    await this.#underlayMtu?.close();
+    await this.#mtu.close();
     await this.#trace?.close();
     await this.#begun();
     this.#signalStop();
@@ -357,24 +343,6 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
     };
   }
 
-  /** Before a table is published: the first datagram of a new peer must not be refused. */
-  #admitNewcomers(): void {
-    if (this.#newcomers.length > 0) this.#resources.filter?.admit(Int32Array.from(this.#newcomers));
-    this.#newcomers = [];
-  }
-
-  /** A while after it was published, as lanes may still forward by the one before; changes of that while cost once. */
-  #refuseLeavers(): void {
-    const { filter } = this.#resources;
-    if (!this.#leavers || filter === undefined) return;
-    this.#retaining ??= setTimeout(() => {
-      this.#retaining = undefined;
-      if (!this.#allObserved()) return this.#refuseLeavers();
-      this.#leavers = false;
-      filter.retain(new RouteTable(this.#newestTable).endpoints);
-    }, RETAIN_MILLIS).unref();
-  }
-
   *#monitoredPeers(): Generator<MonitoredPeer> {
     for (const [id, endpoint] of this.#routeSet.endpoints()) {
       yield { id, endpoint, framesOut: this.#baselines.readFramesOut(id) };
@@ -412,31 +380,6 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
     return undefined;
   }
 
-  #followMtu(interfaceName: string): UnderlayMtu {
-    return new UnderlayMtu(interfaceName, (underlayBytes) => this.#adoptMtu(interfaceName, underlayBytes));
-  }
-
-  /** The lanes first when it shrinks, as the device's own MTU only concerns what the kernel sends from now on. */
-  async #adoptMtu(interfaceName: string, underlayBytes: number): Promise<void> {
-    const { overheadBytes, ipv6 } = this.#options;
-    const mtuBytes = Math.min(underlayBytes - overheadBytes, MAX_MTU_BYTES);
-    if (mtuBytes === this.#mtuBytes) return;
-    const least = leastMtuBytes(ipv6 !== undefined);
-    if (mtuBytes < least) {
-      this.emit('warning', tooNarrow(interfaceName, underlayBytes, least));
-      return;
-    }
-    this.#control.setMtuBytes(mtuBytes);
-    this.#mtuBytes = mtuBytes;
-    this.#wakeLanes();
-    try {
-      await setTunMtu(this.tunName, mtuBytes);
-    } catch (error) {
-      this.emit('warning', `the MTU of ${this.tunName} could not be set to ${mtuBytes}: ${messageOf(error)}`);
-    }
-    if (this.#closing === undefined) this.emit('mtu', mtuBytes, underlayBytes);
-  }
-
   /**
    * Posts the new table, then announces it, then wakes the lanes: a lane that reads the number finds the table.
    *
@@ -450,11 +393,11 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
     if (table === undefined) return result;
     this.#spareTable = this.#newestTable;
     this.#newestTable = table;
-    this.#admitNewcomers();
+    this.#admission.admit();
     for (const supervisor of this.#supervisors) supervisor.post(table);
     this.#control.publish(this.#routeSet.generation);
     this.#wakeLanes();
-    this.#refuseLeavers();
+    this.#admission.retain();
     return result;
   }
 }
@@ -468,14 +411,14 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
  */
 export async function createForwarder(options: ForwarderOptions): Promise<Forwarder> {
   const checked = checkOptions(options);
-  const mtu = await overlayMtu(checked);
+  const mtu = await OverlayMtu.find(checked);
   const told: { warn: (message: string) => void } = { warn: (message) => warnings.push(message) };
   const warnings: string[] = [];
   const resources = openResources(checked, (message) => told.warn(message));
   try {
     const { ipv4, ipv6 } = checked;
-    const { mtuBytes } = mtu;
-    warnings.push(...(await configureTunInterface({ name: resources.tun.name, mtuBytes, ipv4, ipv6 })));
+    const device = { name: resources.tun.name, mtuBytes: mtu.bytes, ipv4, ipv6 };
+    warnings.push(...(await configureTunInterface(device)));
     const forwarder = new Forwarder(checked, mtu, resources);
     told.warn = (message) => forwarder.emit('warning', message);
     warnings.push(...missingCapabilities(checked, resources));
@@ -487,105 +430,4 @@ export async function createForwarder(options: ForwarderOptions): Promise<Forwar
     await releaseResources(resources);
     throw error;
   }
-}
-
-/** The MTU to begin with, and the interface that it follows; a fixed one follows none. */
-interface OverlayMtu {
-  readonly mtuBytes: number;
-  readonly interface: string | undefined;
-}
-
-async function overlayMtu({
-  address,
-  mtuBytes: fixed,
-  overheadBytes,
-  ipv6,
-}: CheckedOptions): Promise<OverlayMtu> {
-  if (fixed !== undefined) return { mtuBytes: fixed, interface: undefined };
-  const underlay = await findUnderlay({ iface: [address] });
-  const mtuBytes = Math.min(underlay.mtuBytes - overheadBytes, MAX_MTU_BYTES);
-  const least = leastMtuBytes(ipv6 !== undefined);
-  if (mtuBytes >= least) return { mtuBytes, interface: underlay.interface };
-  throw new SelvageError(
-    'ERR_OPTION',
-    `mtuBytes: ${tooNarrow(underlay.interface, underlay.mtuBytes, least)}`,
-  );
-}
-
-function tooNarrow(interfaceName: string, mtuBytes: number, least: number): string {
-  const why = least === IPV6_MIN_MTU_BYTES ? ', which IPv6 needs' : '';
-  return `the MTU of ${interfaceName}, ${mtuBytes}, leaves less than ${least}${why}: raise it`;
-}
-
-function openResources(options: CheckedOptions, warn: (message: string) => void): Resources {
-  const { lanes, offload, address, port, receiveBufferBytes, sendBufferBytes } = options;
-  const udp = openUdp({ address, port, lanes, offload, receiveBufferBytes, sendBufferBytes });
-  const wakes: number[] = [];
-  let tun: TunDevice | undefined;
-  const filter = isFiltered(options) ? PeerFilter.open(options.underlay, udp.fds, warn) : undefined;
-  try {
-    tun = openTun({ name: options.tunName, queues: lanes, offload });
-    for (let lane = 0; lane < lanes; lane++) wakes.push(native.openWake());
-    return { tun, udp, wakes, filter, pool: lanePool(lanes) };
-  } catch (error) {
-    for (const wake of wakes) native.closeFd(wake);
-    tun?.close();
-    filter?.close();
-    udp.close();
-    throw error;
-  }
-}
-
-function isFiltered({ earlyDrop, sourceCheck }: CheckedOptions): boolean {
-  return earlyDrop && sourceCheck !== SourceCheck.off;
-}
-
-/** One thread for each lane, for life: a lane is one task that runs until it is told to stop. */
-function lanePool(lanes: number): Piscina {
-  return new Piscina({
-    filename: new URL('./lane_thread.js', import.meta.url).href,
-    minThreads: lanes,
-    maxThreads: lanes,
-    idleTimeout: Infinity,
-    concurrentTasksPerWorker: 1,
-  });
-}
-
-/** The pool goes first: a lane must not outlive its descriptors, whose numbers the process may use again. */
-async function releaseResources({ tun, udp, wakes, filter, pool }: Resources): Promise<void> {
-  await pool.destroy();
-  tun.close();
-  filter?.close();
-  udp.close();
-  for (const wake of wakes) native.closeFd(wake);
-}
-
-function missingCapabilities(options: CheckedOptions, { tun, udp }: Resources): string[] {
-  const warnings = smallBuffers(options, udp);
-  if (options.lanes > 1 && !tun.steered) {
-    warnings.push(
-      'the kernel did not take the queue steering program (needs CAP_BPF): a flow may change lanes once',
-    );
-  }
-  if (!options.offload) return warnings;
-  if (!tun.offloads.tso4)
-    warnings.push('the kernel refused TCP segmentation offload on TUN: throughput will be low');
-  else if (!tun.offloads.uso)
-    warnings.push('the kernel has no UDP superframes on TUN (Linux 6.2): UDP will be slower');
-  if (!udp.gso)
-    warnings.push('the kernel has no UDP segmentation offload (Linux 4.18): sending will be slower');
-  if (!udp.gro && options.lanes === 1)
-    warnings.push('the kernel has no UDP_GRO (Linux 5.0): receiving will be slower');
-  return warnings;
-}
-
-function smallBuffers(options: CheckedOptions, udp: UdpSockets): string[] {
-  const small = (what: string, granted: number, asked: number, sysctl: string) =>
-    granted < asked
-      ? [`the ${what} buffer is ${granted} of ${asked} bytes: run with CAP_NET_ADMIN or raise ${sysctl}`]
-      : [];
-  return [
-    ...small('receive', udp.receiveBufferBytes, options.receiveBufferBytes, 'net.core.rmem_max'),
-    ...small('send', udp.sendBufferBytes, options.sendBufferBytes, 'net.core.wmem_max'),
-  ];
 }

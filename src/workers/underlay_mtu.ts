@@ -16,7 +16,7 @@ export class UnderlayMtu {
   readonly #closing = new AbortController();
   readonly #running: Promise<void>;
 
-  /** @param onChange called with the MTU in bytes, not again before it resolved. Must not reject */
+  /** @param onChange called with the MTU in bytes, first after a look; not again before it resolved. Must not reject */
   constructor(interfaceName: string, onChange: (mtuBytes: number) => Promise<void>) {
     this.#interface = interfaceName;
     this.#onChange = onChange;
@@ -31,7 +31,7 @@ export class UnderlayMtu {
 
   async #follow(): Promise<void> {
     const { signal } = this.#closing;
-    let known = native.interfaceMtu(this.#interface);
+    let known = 0; // so that a change since the MTU was first read is told as well
     while (!signal.aborted) {
       await sleep(LOOK_MILLIS, undefined, { signal, ref: false }).catch(() => undefined);
       const now = native.interfaceMtu(this.#interface);

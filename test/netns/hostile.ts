@@ -44,7 +44,7 @@ export interface HostileReport {
   readonly seconds: number;
   /** The same by kind; 0 for a kind that did not occur. */
   readonly perKind: Readonly<Record<string, number>>;
-  /** Attempts that the sender's kernel refused, by kind and name of the errno. */
+  /** Packets that the sender's kernel refused, by kind and name of the errno. */
   readonly refused: Readonly<Record<string, Readonly<Record<string, number>>>>;
 }
 

@@ -62,13 +62,18 @@ export class LabPod extends End {
   }
 }
 
-/** Makes it a router if wanted; loopback up, and no IPv6 duplicate address detection: it makes addresses unusable for their first second. */
+/**
+ * Makes it a router if wanted; loopback up, and no IPv6 duplicate address detection: it makes addresses unusable for their
+ * first second. A device that is made later is no IPv6 router's, though packets from it are forwarded: it would begin with
+ * reports that it has joined the group of all routers (ff02::2), which tests that count frames to the last one would find.
+ */
 export async function prepareNode(node: Namespace, forwards: boolean): Promise<void> {
-  await node.sysctl({
-    ...(forwards ? { 'net/ipv4/ip_forward': 1 } : {}),
-    ...(KERNEL_HAS_IPV6 ? { 'net/ipv6/conf/all/accept_dad': 0, 'net/ipv6/conf/default/accept_dad': 0 } : {}),
-    ...(KERNEL_HAS_IPV6 && forwards ? { 'net/ipv6/conf/all/forwarding': 1 } : {}),
-  });
+  if (forwards) await node.sysctl({ 'net/ipv4/ip_forward': 1 });
+  if (KERNEL_HAS_IPV6) {
+    const conf = 'net/ipv6/conf';
+    await node.sysctl({ [`${conf}/all/accept_dad`]: 0, [`${conf}/default/accept_dad`]: 0 });
+    if (forwards) await node.sysctl({ [`${conf}/all/forwarding`]: 1, [`${conf}/default/forwarding`]: 0 });
+  }
   await node.ip('link set lo up');
 }
 

@@ -5,7 +5,7 @@ import { ADDRESS_WORDS, formatAddress, type IpFamily, parseAddress } from '../..
 import { parseIpv4 } from '../../src/ipv4_prefix.js';
 import { parseIpv6 } from '../../src/ipv6_prefix.js';
 import type { Endpoint } from '../../src/routing/next_hop_ids.js';
-import { type Route, RouteSet } from '../../src/routing/route_set.js';
+import { type Route, type RouteInForce, RouteSet } from '../../src/routing/route_set.js';
 import {
   ENDPOINT_WORDS,
   foldAddress,

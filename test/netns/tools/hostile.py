@@ -17,7 +17,7 @@ PLAN is a JSON object:
     quotedPeer with "forged": also ICMP errors to `address` about its own tunnel to there
 
 Sound packets are among them. Prints one line of JSON: how many were sent in all and of each kind, datagrams of a train one by
-one, and what the kernel refused, by kind and errno name.
+one, and how many the kernel refused, by kind and errno name.
 """
 
 import collections
@@ -35,7 +35,7 @@ SOL_UDP = 17
 UDP_SEGMENT = 103
 IPV6_HDRINCL = 36
 MOST_SEGMENTS = 64
-SLICE_PACKETS = 32
+SLICE_ATTEMPTS = 32
 ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
 HOP_BY_HOP, ROUTING, FRAGMENT, ESP, AUTHENTICATION, NO_NEXT, OPTIONS, MOBILITY = 0, 43, 44, 50, 51, 59, 60, 135
 MARTIANS = {
@@ -376,15 +376,22 @@ class Datagrams:
         self.sock = socket.socket(socket.AF_INET6 if ':' in plan['address'] else socket.AF_INET, socket.SOCK_DGRAM)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
 
-    def send(self, packets):
-        """Returns how many left; raises OSError when none did."""
+    def units(self, packets):
+        """What is sent by one call: all that the kernel can cut again, otherwise single packets."""
         size = len(packets[0])
-        if len(packets) == 1 or size == 0 or any(len(each) != size for each in packets):
-            for packet in packets:
-                self.sock.sendto(packet, self.target)
+        whole = len(packets) > 1 and size > 0 and all(len(each) == size for each in packets)
+        return [packets] if whole else [[each] for each in packets]
+
+    def send(self, unit):
+        if len(unit) == 1:
+            self.sock.sendto(unit[0], self.target)
         else:
-            self.sock.sendmsg([b''.join(packets)], [(SOL_UDP, UDP_SEGMENT, struct.pack('=H', size))], 0, self.target)
-        return len(packets)
+            size = struct.pack('=H', len(unit[0]))
+            self.sock.sendmsg([b''.join(unit)], [(SOL_UDP, UDP_SEGMENT, size)], 0, self.target)
+
+
+def singly(packets):
+    return [[each] for each in packets]
 
 
 class Forged:
@@ -398,13 +405,13 @@ class Forged:
         if family == socket.AF_INET6:
             self.sock.setsockopt(socket.IPPROTO_IPV6, IPV6_HDRINCL, 1)
 
-    def send(self, packets):
+    units = staticmethod(singly)
+
+    def send(self, unit):
         source, destination, port = self.plan['outerSource'], self.plan['address'], self.plan['port']
-        for packet in packets:
-            message = struct.pack('>HHHH', port, port, 8 + len(packet), 0) + packet
-            outer = self.ip(source, destination, UDP, summed(source, destination, UDP, message, 6))
-            self.sock.sendto(outer, (destination, 0))
-        return len(packets)
+        message = struct.pack('>HHHH', port, port, 8 + len(unit[0]), 0) + unit[0]
+        outer = self.ip(source, destination, UDP, summed(source, destination, UDP, message, 6))
+        self.sock.sendto(outer, (destination, 0))
 
     def send_error(self, rng):
         """An ICMP error about a datagram of the tunnel between `address` and `quotedPeer`."""
@@ -428,12 +435,13 @@ class Frames:
         self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM if mac else socket.SOCK_RAW)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
 
-    def send(self, packets):
-        for packet in packets:
-            ether_type = 0x86DD if packet[:1] and packet[0] >> 4 == 6 else 0x0800
-            address = (self.interface, ether_type, 0, 0, self.mac) if self.mac else (self.interface, ether_type)
-            self.sock.sendto(packet, address)
-        return len(packets)
+    units = staticmethod(singly)
+
+    def send(self, unit):
+        [packet] = unit
+        ether_type = 0x86DD if packet[:1] and packet[0] >> 4 == 6 else 0x0800
+        address = (self.interface, ether_type, 0, 0, self.mac) if self.mac else (self.interface, ether_type)
+        self.sock.sendto(packet, address)
 
 
 class Pace:
@@ -456,26 +464,29 @@ def main(plan):
     kinds = {each.__name__: each for each in KINDS if each.__name__ in plan.get('kinds', [each.__name__])}
     names = [*kinds, *(['outer_error'] if plan.get('quotedPeer') else [])]
     per_kind, refused = collections.Counter(dict.fromkeys(names, 0)), collections.defaultdict(collections.Counter)
-    pace, started, sent, made = Pace(plan['perSecond']), time.monotonic(), 0, 0
+    pace, started, sent, slices = Pace(plan['perSecond']), time.monotonic(), 0, 0
+
+    def attempt(name, packets, call, *arguments):
+        nonlocal sent
+        try:
+            call(*arguments)
+            per_kind[name] += packets
+            sent += packets
+        except OSError as error:
+            refused[name][errno.errorcode.get(error.errno, str(error.errno))] += packets
+
     while sent < plan['count'] and time.monotonic() - started < plan['seconds']:
         name, sender = rng.choice(names), rng.choice(senders)
-        try:
-            if name == 'outer_error':
-                way.send_error(rng)
-                per_kind[name] += 1
-                sent += 1
-                continue
+        if name == 'outer_error':
+            attempt(name, 1, way.send_error, rng)
+        else:
             packets = kinds[name](sender)
             packets = packets if isinstance(packets, list) else [packets]
-            left = way.send(packets[:plan['count'] - sent])
-            per_kind[name] += left
-            sent += left
-        except OSError as error:
-            refused[name][errno.errorcode.get(error.errno, str(error.errno))] += 1
-        finally:
-            made += 1
-            if made % SLICE_PACKETS == 0:
-                pace.wait(sent)
+            for unit in way.units(packets[:plan['count'] - sent]):
+                attempt(name, len(unit), way.send, unit)
+        slices += 1
+        if slices % SLICE_ATTEMPTS == 0:
+            pace.wait(sent)
     print(json.dumps({'seed': plan['seed'], 'sent': sent, 'seconds': time.monotonic() - started,
                       'perKind': per_kind, 'refused': refused}), flush=True)
 
