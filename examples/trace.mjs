@@ -2,6 +2,7 @@
 //
 //   unshare -n sh -c 'ip link set lo up && node examples/trace.mjs'
 import { createSocket } from 'node:dgram';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 import { createForwarder } from 'selvage';
 
@@ -32,7 +33,7 @@ socket.on('error', () => undefined); // "net unreachable", from the second
 for (const address of ['10.9.2.2', '10.9.9.9']) {
   await new Promise((resolve) => socket.send('hello', 4000, address, resolve));
 }
-await new Promise((resolve) => setTimeout(resolve, 100));
+await sleep(100);
 
 const { matched, shown } = await trace.close(); // exact: what was recorded is shown first
 console.log(`${shown} of ${matched} shown`);
