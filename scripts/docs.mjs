@@ -176,7 +176,6 @@ const FIELD_NOTES = {
   'outbound.drops':
     'Frames that ended here, by reason: see below. Every reason is present, in both directions.',
   'device.name': 'Name of the TUN device.',
-  'device.address': 'Its address, a /32; the source of our ICMP errors.',
   'device.mtuBytes': 'Largest inner packet.',
   'device.offloads': 'What the kernel took of `checksum`, `tso4`, `tso6`, `tsoEcn`, `uso`.',
   'socket.address': 'Underlay address that is bound.',
@@ -199,7 +198,9 @@ const FIELD_NOTES = {
 const UNITS = {
   ADDRESS: 'IP address',
   BYTES: 'bytes',
+  CLASS: '`copy`, `zero`',
   DIRECTORY: 'path',
+  FAMILY: '`auto`, `ipv4`, `ipv6`',
   FILE: 'path',
   'FILE:LINE': 'place',
   FORMAT: 'format',

@@ -135,7 +135,7 @@ export const RUN_OPTIONS: readonly CliOption[] = [
     },
     {
       name: 'outer-class',
-      value: 'MODE',
+      value: 'CLASS',
       fallback: 'copy',
       help: 'DSCP and ECN of datagrams: copy those of the packet inside, or zero (while peers are flanneld)',
     },
