@@ -119,7 +119,7 @@ t.test('the example of the README runs', async (t) => {
 
 t.test('the example of a trace shows what was sent on and what was not', async (t) => {
   const { stdout, stderr } = await runExample('trace.mjs');
-  t.match(stdout, /> 10\.1\.2\.2, 33 bytes, to 127\.0\.0\.2\n[^]*> 10\.1\.9\.9, 33 bytes, dropped: noRoute/);
+  t.match(stdout, /> 10\.9\.2\.2, 33 bytes, to 127\.0\.0\.2\n[^]*> 10\.9\.9\.9, 33 bytes, dropped: noRoute/);
   t.match(stdout, /the trace is over\n2 of 2 shown\n$/);
   t.equal(stderr, '', 'without a warning');
 });
