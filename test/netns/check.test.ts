@@ -184,7 +184,7 @@ t.test('one cause after the other is named', async (t) => {
     t.equal(away.code, FAULT);
     t.ok(
       away.codes.includes('underlayUnreachable') || away.codes.includes('underlaySilent'),
-      `${away.codes}`,
+      away.codes.join(' '),
     );
     t.ok(away.codes.includes('addressSilent'));
   });
