@@ -55,8 +55,8 @@ function judgeUnderlay(about: FindingsAbout, peer: PeerFacts): void {
   if (underlay === null) return;
   const { small, largestBytes, isInterfaceMtu } = underlay;
   if (small.kind === 'answered') {
-    const most = isInterfaceMtu ? `${largestBytes}, all that this interface takes` : `${largestBytes}`;
-    const size = largestBytes === null ? '' : `; packets of ${most} bytes pass`;
+    const most = isInterfaceMtu ? ', all that this interface takes' : '';
+    const size = largestBytes === null ? '' : `; packets of ${largestBytes} bytes pass${most}`;
     about.ok('underlayReachable', `${address} on the underlay: ${echoText(small)}${size}`);
   } else if (isHeard(peer)) {
     about.ok(
