@@ -38,7 +38,7 @@ daemon
   ok       process 4711 runs, is ok and ready; flannel0, MTU 1472
   ok       the lease of 10.1.2.0/24 is good for 23 h, confirmed 60 min ago
   ok       etcd http://192.0.2.9:2379 is connected; in step 60 min ago, last event at revision 9007199254740993
-  warning  1 leases are not routed to
+  warning  1 lease is not routed to
            -> selvage lease list, and the daemon's log, tell which and why
 peer 192.0.2.2:8285
   ok       the way to 10.1.10.0/24
@@ -47,6 +47,7 @@ peer 192.0.2.2:8285
            -> does the daemon run there, with the port of the network config (Backend.Port)?
   FAULT    its device, 10.1.10.0, through the overlay: no answer
            -> start the daemon on that host
+
 2 faults, 1 warning
 `,
   );
