@@ -13,7 +13,7 @@ const MOST_PICTURES = 2_147_483_647;
 export const TOP_COMMAND: Command = {
   words: 'top',
   takes: [],
-  summary: 'show traffic, losses, lanes and peers of the daemons here as they change',
+  summary: 'show rates, losses, lanes and peers as they change',
   about: `Shows each network of this host: health, frames and bits a second, lanes, what was lost and why, and peers with
 their rates and the MTU of narrow paths. Bits are those of frames, without the outer headers.
 

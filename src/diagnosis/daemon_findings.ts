@@ -96,7 +96,7 @@ function judgeStore(about: FindingsAbout, source: StoreStatus, now: Date): void 
   if (skipped > 0) {
     about.warn(
       'leasesSkipped',
-      `${skipped} leases are not routed to`,
+      `${skipped} ${skipped === 1 ? 'lease is' : 'leases are'} not routed to`,
       "selvage lease list, and the daemon's log, tell which and why",
     );
   }

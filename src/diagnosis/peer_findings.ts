@@ -55,8 +55,8 @@ function judgeUnderlay(about: FindingsAbout, peer: PeerFacts): void {
   if (underlay === null) return;
   const { small, largestBytes, isInterfaceMtu } = underlay;
   if (small.kind === 'answered') {
-    const most = isInterfaceMtu ? `${largestBytes}, all that this interface takes` : `${largestBytes}`;
-    const size = largestBytes === null ? '' : `; packets of ${most} bytes pass`;
+    const most = isInterfaceMtu ? ', all that this interface takes' : '';
+    const size = largestBytes === null ? '' : `; packets of ${largestBytes} bytes pass${most}`;
     about.ok('underlayReachable', `${address} on the underlay: ${echoText(small)}${size}`);
   } else if (isHeard(peer)) {
     about.ok(
@@ -145,11 +145,19 @@ function judgeSilentDevice(
   facts: NetworkFacts,
 ): void {
   const message = `its device, ${address}, through the overlay: ${echoText(outcome)}`;
-  if (isHeard(peer)) {
+  if (isReached(peer)) {
     about.warn(
       'innerEchoRefused',
-      `${message}; frames of that host arrive all the same`,
-      `its firewall may refuse echoes on the device: check an address of a pod there`,
+      `${message}; another address there answers`,
+      "that host's firewall may refuse echoes on its device: pods do not mind",
+    );
+    return;
+  }
+  if (isHeard(peer)) {
+    about.fault(
+      'oneWay',
+      `${message}; frames of that host arrive, so the way to it is broken, or it refuses echoes`,
+      'check the address of a pod there, and run selvage check on that host: a firewall there may refuse this host',
     );
     return;
   }

@@ -161,9 +161,13 @@ t.test('one cause after the other is named', async (t) => {
     const chain = 'chain rules {\ntype filter hook input priority 0;\nudp dport 8285 drop;\n}\n';
     await host2.exec('nft', ['-f', '-'], { input: `table ip test {\n${chain}}\n` });
     const checked = await check.check([host2.publicIp]);
+    const ping = lab.pod(1).spawn('ping', ['-i', '0.2', lab.pod(0).address]);
+    const heard = await check.check([host2.publicIp]);
+    ping.kill('SIGINT');
     await host2.exec('nft', ['delete', 'table', 'ip', 'test']);
     t.strictSame(checked.codes, ['innerSilent']);
     t.equal(checked.report.facts.peers[0]?.listener?.kind, 'silent');
+    t.strictSame(heard.codes, ['oneWay'], 'that its frames arrive is told, and does not hide it');
   });
 
   await t.test('a route of the kernel that goes elsewhere', async (t) => {
@@ -184,7 +188,7 @@ t.test('one cause after the other is named', async (t) => {
     t.equal(away.code, FAULT);
     t.ok(
       away.codes.includes('underlayUnreachable') || away.codes.includes('underlaySilent'),
-      `${away.codes.join(', ')}`,
+      away.codes.join(' '),
     );
     t.ok(away.codes.includes('addressSilent'));
   });
