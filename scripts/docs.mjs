@@ -51,6 +51,9 @@ const DRAWINGS = {
  underlay
    |
    v
+ filter on the socket ------------> kernel.strangersRefused     the sender is no peer: no frame yet
+   |
+   v
  UDP socket ----------------------> kernel.udpReceiveOverflow   receive buffer full: never seen by selvage
    |
    |  native udpRecv
@@ -90,7 +93,7 @@ const SYMPTOMS = [
   ],
   [
     'nothing arrives; the sender counts `framesSent`',
-    'inbound `unknownPeer` at the receiver',
+    '`strangersRefused`, inbound `unknownPeer` at the receiver',
     'The outer source is not the public IP of any lease or peer: NAT on the way, or a host with several addresses sends from another one (`--iface`).',
   ],
   [
@@ -105,8 +108,8 @@ const SYMPTOMS = [
   ],
   [
     'ping works, TCP stalls',
-    'outbound `tooBig`, `underlayTooBig`; `nstat -az IpFragCreates`',
-    "The path takes less than the overlay assumes: see [mtu.md](mtu.md). Fragments of outer packets that a firewall drops are in no counter of selvage's.",
+    'outbound `tooBig`, `underlayTooBig`; `pathMtuBytes` of the peer',
+    'The path takes less than the underlay interface. A limit that is shown is known, and pods are told: a sender that goes on filling `tooBig` does not listen to ICMP. Without one, see [mtu.md](mtu.md#probes).',
   ],
   [
     'TCP is slow, CPU is not full',
@@ -147,7 +150,7 @@ const SYMPTOMS = [
   [
     'TCP without ECN is slow, and inbound `ecnNotCapable` rises',
     'inbound `ecnNotCapable`',
-    'A router of the underlay marks congestion, and the marks of flows that cannot carry them become losses (RFC 6040): the path is full. Where it rises without load, a router or a network card sets the two ECN bits though it should not.',
+    'Datagrams come with a congestion mark that the packet inside cannot carry, and are dropped (RFC 6040 section 4.2). selvage sends those without ECN as such, and a router may not mark them: something on the way sets both ECN bits though it should not, or a peer does.',
   ],
   [
     '`badChecksum`, `truncated`, `badVersion` inbound',
@@ -209,7 +212,7 @@ const UNITS = {
   MODE: '`strict`, `peer`, `off`',
   N: 'number',
   NAME: 'name',
-  'NAME|ADDRESS': 'name or IPv4 address',
+  'NAME|ADDRESS': 'name or address',
   PASSWORD: 'text',
   PATH: 'path',
   PATTERNS: 'patterns',

@@ -56,7 +56,7 @@ export const RUN_OPTIONS: readonly CliOption[] = [
       value: 'ADDRESS',
       help: 'IPv4 address at which other hosts reach this one [that of the interface]',
     },
-    { name: 'public-ipv6', value: 'ADDRESS', help: 'the same for IPv6; stored in the lease, not used yet' },
+    { name: 'public-ipv6', value: 'ADDRESS', help: 'the same for IPv6 [that of the interface]' },
     {
       name: 'subnet-file',
       value: 'FILE',

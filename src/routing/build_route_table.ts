@@ -26,12 +26,12 @@ export interface TableRoute {
 }
 
 /**
- * Most bytes of one generation: 256 MiB. 65,536 /24 in one /8 take 1.4 MiB; the worst 65,536 routes, each a /32 in a /16
- * of its own, take 130 MiB. 65,536 IPv6 /64 in one /48 take 2.3 MiB; of scattered ones each costs up to 1 KiB a byte.
+ * Most bytes of one generation: 256 MiB. 65,536 /24 in one /8 with as many peers take 2.3 MiB, and so do 65,536 IPv6 /64 in
+ * one /48; the worst 65,536 routes of IPv4, each a /32 in a /16 of its own, take 128 MiB. Of IPv6, scattered /64 take 7 KiB each.
  */
 const MAX_TABLE_BYTES = 256 * 1024 * 1024;
 const MAX_TABLE_WORDS = MAX_TABLE_BYTES / Int32Array.BYTES_PER_ELEMENT;
-/** A spare block is of use up to so many times the size of the table: 130 MiB must not stay for a table of 1 MiB. */
+/** A spare block is of use up to so many times the size of the table: 128 MiB must not stay for a table of 1 MiB. */
 const MOST_SPARE_TIMES = 4;
 /** Room for more, as a power of two of the part: a network that grows by single hosts must not need a new block for each. */
 const GROWTH_SHIFT = 3;

@@ -21,7 +21,7 @@ import {
 import { collectStats, type ForwarderStats, PeerBaselines } from './forwarder_stats.js';
 import { LaneSupervisor } from './lane_supervisor.js';
 import { OverlayMtu } from './overlay_mtu.js';
-import { type MonitoredPeer, type PathChange, PathMonitor } from './path_monitor.js';
+import { MONITOR_PACE, type MonitoredPeer, type PathChange, PathMonitor } from './path_monitor.js';
 import { PathTable } from './path_table.js';
 import { PeerAdmission } from './peer_admission.js';
 import { type Refusal, RefusalWatch } from './refusal_watch.js';
@@ -186,13 +186,15 @@ export class Forwarder extends EventEmitter<ForwarderEvents> {
     );
     this.#pathMonitor = new PathMonitor({
       paths: this.#paths,
-      underlay,
       overheadBytes,
-      udpFd: resources.udp.fds[0]!,
       probeSeconds: options.pathProbeSeconds,
+      pace: MONITOR_PACE,
       mtuBytes: () => mtu.bytes,
       peers: () => this.#monitoredPeers(),
       echo: (id, round, bytes) => this.#echo(id, echoIdentifier, round, bytes),
+      askKernel: ({ address }) => native.udpPathMtu(resources.udp.fds[0]!, address.words),
+      sendProbe: ({ address, port }, frame) =>
+        native.udpSendProbe(resources.udp.fds[0]!, address.words, port, frame),
       onChange: (change) => this.emit('pathMtu', change),
     });
     this.#refusals = new RefusalWatch({

@@ -113,10 +113,12 @@ function onLost(burst: Burst, i: number, lane: LaneContext, frames: number): voi
   if (errno !== constants.errno.EMSGSIZE) return;
   const nextHop = burst.fate[i]!;
   const wireBytes = burst.wireBytes[i]!;
+  const cut = burst.cut[i]!;
+  const refusedBytes = cut > 0 ? cut : wireBytes; // of a frame in fragments, its fragments were
   // Of several frames in one burst the first has taught it already.
-  if (wireBytes <= pathMtuOf(lane, nextHop)) {
+  if (refusedBytes <= pathMtuOf(lane, nextHop)) {
     const known = lane.askPathMtu(nextHop);
-    if (known > 0 && known < wireBytes) lane.paths.setLimit(nextHop, known);
+    if (known > 0 && known < refusedBytes) lane.paths.setLimit(nextHop, known);
   }
   const pathMtu = pathMtuOf(lane, nextHop);
   const mayCut = cutOf(burst.slab, burst.offset[i]!, wireBytes, pathMtu) !== TOO_BIG;

@@ -35,7 +35,8 @@ const CLOSE_BYTES = 8;
 /**
  * Finds out what size of frame comes back from a peer, by echoes: first one of full size. Only when that fails three times
  * the largest size is searched for, eight sizes at a time, beginning with a small one: a search by halves would leave
- * connections stalled for longer.
+ * connections stalled for longer. Full size is asked for beside them each time: where it comes back after all, the path was
+ * only lossy.
  */
 export class PathProbe {
   readonly #options: PathProbeOptions;
@@ -47,6 +48,7 @@ export class PathProbe {
   #tries = 0;
   #sentAt = 0;
   #timer: NodeJS.Timeout | undefined;
+  #isOver = false;
 
   constructor(options: PathProbeOptions) {
     this.#options = options;
@@ -59,8 +61,10 @@ export class PathProbe {
     if (!this.#ask()) this.#end({ kind: 'unknown' });
   }
 
+  /** Also from within `send`. */
   cancel(): void {
     clearInterval(this.#timer);
+    this.#isOver = true;
   }
 
   #look(): void {
@@ -81,11 +85,11 @@ export class PathProbe {
     if (this.#passing === mostBytes) return this.#end({ kind: 'passes' });
     const isSearch = this.#failing <= mostBytes;
     if (isSearch && this.#passing === 0) return this.#end({ kind: 'unknown' });
-    this.#failing = this.#sizes.find((size) => size > this.#passing) ?? this.#failing;
+    this.#failing = Math.min(this.#sizes.find((size) => size > this.#passing) ?? mostBytes, this.#failing);
     if (isSearch && this.#failing - this.#passing <= CLOSE_BYTES) {
       return this.#end({ kind: 'blackHole', largestBytes: this.#passing });
     }
-    this.#sizes = sizesBetween(this.#passing, this.#failing);
+    this.#sizes = [...sizesBetween(this.#passing, this.#failing), mostBytes];
     this.#ask();
   }
 
@@ -98,11 +102,12 @@ export class PathProbe {
   #send(): boolean {
     this.#tries++;
     this.#sentAt = performance.now();
-    return this.#sizes.filter((size) => this.#options.send(this.#round, size)).length > 0;
+    return this.#sizes.filter((size) => !this.#isOver && this.#options.send(this.#round, size)).length > 0;
   }
 
   #end(outcome: ProbeOutcome): void {
-    clearInterval(this.#timer);
+    if (this.#isOver) return;
+    this.cancel();
     this.#options.onEnd(outcome);
   }
 }

@@ -25,7 +25,7 @@ const AGENT = `
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
   };
-  const place = { network: '10.1.0.0/16', subnet: '10.1.1.0/24', port: 8285, peers: [] };
+  const place = { network: '10.1.0.0/16', subnet: '10.1.1.0/24', underlay: 4, port: 8285, peers: [] };
   const state = {
     store: 'fake', connection: { connected: true, since: new Date(), reason: undefined },
     lease: { subnets: { ipv4: place.subnet }, value: { publicIp: '192.0.2.1', backendType: '' }, key: '', reserved: true,

@@ -37,7 +37,7 @@ const PORT = 7000;
 const TABLE = 'selvage-flannel0';
 const NETWORKS = [
   { network: '10.1.0.0/16', subnet: '10.1.1.0/24' },
-  { network: 'fd00:1::/48', subnet: 'fd00:1:0:1::/64' },
+  { network: 'fd00:1::/32', subnet: 'fd00:1:1::/64' },
 ];
 const OTHERS = [{ network: '10.2.0.0/16', subnet: '10.2.1.0/24' }];
 const OPTIONS: Options = { tunName: 'flannel0', masquerade: true, forward: true, networks: NETWORKS };
@@ -100,19 +100,13 @@ async function openLab(t: Test): Promise<Lab> {
     [two, one],
   ] as const) {
     const device = `f${host.number}`;
-    await host.sysctl({ 'net/ipv6/conf/all/forwarding': 1 });
     await host.ip(`
-      addr add 10.1.${host.number}.0/32 dev ${device}
-      addr add fd00:1:0:${host.number}::/128 dev ${device}
-      addr add 2001:db8::${host.number}/64 dev ${host.underlay}
-      addr add fd00:1:0:${host.number}::1/64 dev cni0
+      addr add ${host.tunIp}/32 dev ${device}
+      addr add ${host.tunIpv6}/128 dev ${device}
       link set ${device} up
-      route add ${other.subnet} via 10.1.${other.number}.0 dev ${device} onlink
-      route add fd00:1:0:${other.number}::/64 via fe80::${other.number} dev ${device}
+      route add ${other.subnet} via ${other.tunIp} dev ${device} onlink
+      route add ${other.ipv6Subnet} via fe80::${other.number} dev ${device}
       addr add fe80::${host.number}/64 dev ${device}`);
-    await lab.pod(host.number - 1).ip(`
-      addr add fd00:1:0:${host.number}::2/64 dev eth0
-      route add default via fd00:1:0:${host.number}::1`);
   }
   return lab;
 }
@@ -134,11 +128,11 @@ const FAMILIES: Record<string, Places> = {
     overlay1: '10.1.1.0',
   },
   IPv6: {
-    pod1: 'fd00:1:0:1::2',
-    pod2: 'fd00:1:0:2::2',
-    host1: '2001:db8::1',
-    host2: '2001:db8::2',
-    overlay1: 'fd00:1:0:1::',
+    pod1: 'fd00:1:1::2',
+    pod2: 'fd00:1:2::2',
+    host1: 'fd00:c0::1',
+    host2: 'fd00:c0::2',
+    overlay1: 'fd00:1:1::',
   },
 };
 
@@ -334,7 +328,7 @@ t.test('a chain of others that drops is told, with the commands that help', asyn
   t.equal(warnings.length, 2);
   const [iptables, guard] = [/FORWARD/, /guard/].map((which) => warnings.find((text) => which.test(text)));
   t.match(iptables, /iptables' FORWARD \(ip\) has the policy drop.* frames of 10\.1\.0\.0\/16 /);
-  t.match(guard, /the chain ip6 guard gate has the policy drop.* frames of fd00:1::\/48 /);
+  t.match(guard, /the chain ip6 guard gate has the policy drop.* frames of fd00:1::\/32 /);
   t.equal(await sourceSeen(lab.pod(0), '192.168.100.2'), 'nothing', 'it does drop');
 
   for (const warning of [iptables, guard]) {

@@ -149,6 +149,12 @@ t.test('what cannot go on is answered and counted', async (t) => {
   await t.test('larger than the path: the sender learns the MTU', async (t) => {
     await host1.ip(`link set flannel0 mtu 1500`); // as after a mistake, or an underlay whose MTU has just become smaller
     await scenario.lab.setPodMtu(1500);
+    const cut = await changeOf(daemons, async () => {
+      const said = await pingOnce(pod1, ['-M', 'dont', '-s', String(OVERLAY_MTU + 1 - 28), pod2.address]);
+      t.match(said, /1 received/, 'what may be fragmented goes on');
+    });
+    t.strictSame(cut.outbound[0], { framesReceived: 1, framesSent: 1 });
+    t.strictSame(cut.inbound[1], { framesReceived: 2, framesSent: 2 }, 'it left in two fragments');
     const change = await changeOf(daemons, async () => {
       const said = await pingOnce(pod1, ['-M', 'do', '-s', String(OVERLAY_MTU + 1 - 28), pod2.address]);
       t.match(said, new RegExp(`From 10\\.1\\.1\\.0 .*mtu ?= ?${OVERLAY_MTU}`, 'i'));

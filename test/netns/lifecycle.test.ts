@@ -117,6 +117,13 @@ t.test('the example of the README runs', async (t) => {
   t.match(stdout, /closed/);
 });
 
+t.test('the example of a trace shows what was sent on and what was not', async (t) => {
+  const { stdout, stderr } = await runExample('trace.mjs');
+  t.match(stdout, /> 10\.9\.2\.2, 33 bytes, to 127\.0\.0\.2\n[^]*> 10\.9\.9\.9, 33 bytes, dropped: noRoute/);
+  t.match(stdout, /the trace is over\n2 of 2 shown\n$/);
+  t.equal(stderr, '', 'without a warning');
+});
+
 t.test('the example of an agent with a store of its own runs', async (t) => {
   const { stdout, stderr } = await runExample('agent.mjs');
   t.match(

@@ -27,6 +27,7 @@ const PROGRAMS = {
   'qemu-user': ['qemu-aarch64'],
   tcpdump: ['tcpdump'],
   traceroute: ['traceroute'],
+  tshark: ['tshark'],
   'util-linux': ['nsenter', 'setpriv', 'unshare'],
 } as const;
 

@@ -10,7 +10,8 @@
  * ```
  *
  * Each row sends its frame several times to host1's port. Either all arrive at pod1, or none and exactly so many are counted
- * under the row's reason. A ping behind them proves that whatever was to arrive has arrived.
+ * under the row's reason. A ping behind them proves that whatever was to arrive has arrived. The kernel refuses what strangers
+ * send before any lane sees it; the rules of the lanes hold without its help, as where it takes no filter.
  */
 import t, { type Test } from 'tap';
 
@@ -18,10 +19,11 @@ import type { DropReasonName } from '../../src/index.js';
 import { innerFrame, PROTOCOL_UDP, type InnerFrame } from '../unit/inner_frame.js';
 import type { Child } from './child.js';
 import { differences } from './differences.js';
-import type { LabHost } from './lab.js';
+import type { Lab, LabHost } from './lab.js';
+import { isMachineRoot } from './privileges.js';
 import { sendDatagrams } from './replay.js';
 import { Scenario } from './scenario.js';
-import { routesOf, type SelvageDaemon } from './selvage.js';
+import { type RoutesDocument, routesOf, type SelvageDaemon } from './selvage.js';
 import { startToolUntil } from './tool.js';
 import { until } from './until.js';
 
@@ -186,36 +188,88 @@ const MODES: Readonly<Record<'strict' | 'peer' | 'off', readonly Row[]>> = {
   ],
 };
 
-t.setTimeout(120_000);
+t.setTimeout(300_000);
 
 t.test('who may send what into a host', async (t) => {
-  const scenario = await Scenario.open(t, { hosts: 4, record: true });
-  const { lab } = scenario;
-  const routes = routesOf(lab, 0);
-  const withoutStranger = { ...routes, peers: routes.peers.slice(0, -1) };
-  const peer = await scenario.start(PEER);
-  const inPod = await startToolUntil('capturing', lab.pod(0), 'capture', 'eth0');
-  const atStranger = await startToolUntil(
-    'capturing',
-    lab.host(STRANGER),
-    'capture',
-    lab.host(STRANGER).underlay,
-  );
+  const { lab, ...hosts } = await openHosts(t);
   for (const [mode, rows] of Object.entries(MODES)) {
     for (const lanes of [1, 2]) {
-      const extraArgs = ['--source-check', mode, '--lanes', String(lanes)];
-      const daemon = await scenario.start(0, { routes: withoutStranger, extraArgs });
-      const host = { scenario, daemon, peer, inPod, atStranger };
+      const extraArgs = ['--source-check', mode, '--lanes', String(lanes), '--early-drop=false'];
+      const daemon = await hosts.scenario.start(0, { routes: withoutStranger(lab), extraArgs });
       for (const row of rows) {
         const what = row.reason === undefined ? 'arrives' : `is dropped as ${row.reason}`;
         await t.test(`--source-check=${mode}, ${count(lanes, 'lane')}: ${row.rule}: ${what}`, (t) =>
-          sendRow(t, host, row),
+          sendRow(t, { ...hosts, daemon }, row),
         );
       }
+      t.equal((await daemon.stats()).kernel.strangersRefused, null, 'the kernel was not asked for help');
       await daemon.stop();
     }
   }
 });
+
+t.test('what a stranger sends reaches no lane', async (t) => {
+  if (!isMachineRoot()) return unfiltered(t);
+  const { lab, ...hosts } = await openHosts(t);
+  for (const mode of ['strict', 'peer'] as const) {
+    for (const lanes of [1, 2]) {
+      const extraArgs = ['--source-check', mode, '--lanes', String(lanes)];
+      const daemon = await hosts.scenario.start(0, { routes: withoutStranger(lab), extraArgs });
+      const name = (rule: string): string => `--source-check=${mode}, ${count(lanes, 'lane')}: ${rule}`;
+      for (const row of MODES[mode].filter((each) => each.from === STRANGER)) {
+        await t.test(name(`${row.rule}: is refused by the kernel`), (t) =>
+          sendRefusedRow(t, { ...hosts, daemon }, row),
+        );
+      }
+      await t.test(name('a peer, from its own subnet: arrives'), (t) =>
+        sendRow(t, { ...hosts, daemon }, { rule: 'a peer', from: PEER, frame: frame() }),
+      );
+      await t.test(name('a stranger that becomes a peer: arrives, until it is none any more'), async (t) => {
+        daemon.writeRoutes(routesOf(lab, 0));
+        await until('the new peer', async () => (await daemon.stats()).peers.length === 3);
+        const own = { rule: 'a new peer', from: STRANGER, frame: frame({ source: '10.1.4.2' }) };
+        const before = (await daemon.stats()).inbound.framesSent;
+        await sendCopies(t, hosts.scenario, own, COPIES);
+        await until('all', async () => (await daemon.stats()).inbound.framesSent === before + COPIES);
+        daemon.writeRoutes(withoutStranger(lab));
+        await until('its departure', async () => (await daemon.stats()).peers.length === 2);
+        await until('a refusal', async () => {
+          const refused = await strangersRefused(daemon);
+          await sendCopies(t, hosts.scenario, own, 1);
+          return (await strangersRefused(daemon)) > refused;
+        });
+        await sendRefusedRow(t, { ...hosts, daemon }, own);
+      });
+      await daemon.stop();
+    }
+  }
+});
+
+/** Only the root of the machine may load a filter; for anybody else lanes judge as above. */
+async function unfiltered(t: Test): Promise<void> {
+  const scenario = await Scenario.open(t);
+  const daemon = await scenario.start(0);
+  t.equal((await daemon.stats()).kernel.strangersRefused, null, 'but for want of CAP_BPF');
+}
+
+/** The lab with a daemon on the peer, and captures where something may arrive. */
+async function openHosts(t: Test): Promise<Omit<Watched, 'daemon'> & { lab: Lab }> {
+  const scenario = await Scenario.open(t, { hosts: 4, record: true });
+  const { lab } = scenario;
+  const stranger = lab.host(STRANGER);
+  return {
+    scenario,
+    lab,
+    peer: await scenario.start(PEER),
+    inPod: await startToolUntil('capturing', lab.pod(0), 'capture', 'eth0'),
+    atStranger: await startToolUntil('capturing', stranger, 'capture', stranger.underlay),
+  };
+}
+
+function withoutStranger(lab: Lab): RoutesDocument {
+  const routes = routesOf(lab, 0);
+  return { ...routes, peers: routes.peers.slice(0, -1) };
+}
 
 function count(n: number, noun: string): string {
   return n === 1 ? `1 ${noun}` : `${n} ${noun}s`;
@@ -235,14 +289,7 @@ async function sendRow(t: Test, watched: Watched, row: Row): Promise<void> {
   const { lab } = scenario;
   const before = (await daemon.stats()).inbound;
   const [podSaw, strangerSaw] = [inPod.stdout.length, atStranger.stdout.length];
-
-  const records = new Array(COPIES).fill({ bytes: row.frame }) as { bytes: Uint8Array }[];
-  const sent = await sendDatagrams(lab, lab.host(row.from), records, {
-    address: lab.host(0).publicIp,
-    port: PORT,
-  });
-  t.match(sent, { sent: COPIES, refused: {} }, `${lab.host(row.from).label} sent it ${COPIES} times`);
-
+  await sendCopies(t, scenario, row, COPIES);
   const after = await until('the frames to be counted', async () => {
     const { inbound } = await daemon.stats();
     return inbound.framesReceived >= before.framesReceived + COPIES && inbound;
@@ -265,10 +312,44 @@ async function sendRow(t: Test, watched: Watched, row: Row): Promise<void> {
     reason === undefined ? COPIES : 0,
     reason === undefined ? 'all arrive' : 'none arrives',
   );
-  const back = framesIn(atStranger.stdout.slice(strangerSaw)).filter(
-    (each) => each.source === lab.host(0).publicIp,
+  t.strictSame(fromHostOne(lab, atStranger.stdout.slice(strangerSaw)), [], 'the stranger hears nothing');
+}
+
+async function sendRefusedRow(t: Test, watched: Watched, row: Row): Promise<void> {
+  const { scenario, daemon, inPod, atStranger } = watched;
+  const { lab } = scenario;
+  const before = await daemon.stats();
+  const [podSaw, strangerSaw] = [inPod.stdout.length, atStranger.stdout.length];
+  await sendCopies(t, scenario, row, COPIES);
+  const refusedBefore = before.kernel.strangersRefused ?? 0;
+  await until('the refusals', async () => (await strangersRefused(daemon)) >= refusedBefore + COPIES);
+
+  await pingPod(watched, lab.host(PEER));
+  const after = await daemon.stats();
+  t.equal(after.kernel.strangersRefused, refusedBefore + COPIES, 'counted once each');
+  t.equal(after.kernel.udpReceiveOverflow, 0, 'and not as losses');
+  t.strictSame(
+    countsOf(differences(before.inbound, after.inbound)),
+    { framesReceived: 1, framesSent: 1 },
+    'a lane saw the ping and nothing else',
   );
-  t.strictSame(back, [], 'the stranger hears nothing');
+  t.strictSame(framesIn(inPod.stdout.slice(podSaw)).filter(isNoPing), [], 'none arrives');
+  t.strictSame(fromHostOne(lab, atStranger.stdout.slice(strangerSaw)), [], 'the stranger hears nothing');
+}
+
+async function strangersRefused(daemon: SelvageDaemon): Promise<number> {
+  return (await daemon.stats()).kernel.strangersRefused ?? 0;
+}
+
+async function sendCopies(t: Test, { lab }: Scenario, row: Row, copies: number): Promise<void> {
+  const records = Array.from({ length: copies }, () => ({ bytes: row.frame }));
+  const hostOne = { address: lab.host(0).publicIp, port: PORT };
+  const sent = await sendDatagrams(lab, lab.host(row.from), records, hostOne);
+  t.match(sent, { sent: copies, refused: {} }, `${lab.host(row.from).label} sent it ${copies} times`);
+}
+
+function fromHostOne(lab: Lab, printed: string): SeenFrame[] {
+  return framesIn(printed).filter((each) => each.source === lab.host(0).publicIp);
 }
 
 /** What is said of frames and answers, not how they came together. */

@@ -125,6 +125,7 @@ t.test('the choice of an interface', async (t) => {
   const { lab } = await Scenario.open(t);
   const host = lab.host(0);
   await host.ip(`
+    addr del ${host.publicIpv6}/64 dev u1
     addr add 192.168.100.8/24 dev u1 valid_lft 10000 preferred_lft 0
     addr add 192.168.100.9/24 dev u1 valid_lft 10000 preferred_lft 10000
     addr add 2001:db8::1/64 dev u1 valid_lft 10000 preferred_lft 10000

@@ -56,6 +56,30 @@ t.test('two lost probes are no black hole', async (t) => {
   t.same(path.sent, [1472, 1472, 1472]);
 });
 
+t.test('nor are full sizes that are lost while others come back, when one does after all', async (t) => {
+  const path = new FakePath(() => true, 3);
+  t.same(await probe(path), { kind: 'passes' });
+  t.ok(path.sent.includes(128), 'it has been searched for');
+});
+
+t.test('a probe that is cancelled while it sends says nothing, and sends no more', async (t) => {
+  const sent: number[] = [];
+  const running = new PathProbe({
+    mostBytes: 1472,
+    send: (_, bytes) => {
+      sent.push(bytes);
+      running.cancel();
+      return false;
+    },
+    largestEcho: () => 0,
+    nextRound: () => 1,
+    onEnd: () => t.fail('it was cancelled'),
+  });
+  running.start();
+  await new Promise((resolve) => setTimeout(resolve, 800));
+  t.same(sent, [1472]);
+});
+
 t.test('a peer that never answers says nothing of sizes', async (t) => {
   t.same(await probe(new FakePath(() => false)), { kind: 'unknown' });
 });
