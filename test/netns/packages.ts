@@ -19,6 +19,7 @@ const PROGRAMS = {
   iproute2: ['ip', 'bridge'],
   iptables: ['iptables-nft'],
   'iputils-ping': ['ping'],
+  'iputils-tracepath': ['tracepath'],
   nftables: ['nft'],
   openssl: ['openssl'],
   openvpn: ['openvpn'],
