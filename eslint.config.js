@@ -1,7 +1,7 @@
 import eslint from '@eslint/js';
 import tseslint from 'typescript-eslint';
 
-/** Imports point one way: cli -> index -> agent -> workers -> {tun, encap, routing, lease, host} -> bytes. */
+/** Imports point one way: cli -> index -> diagnosis -> agent -> workers -> {tun, encap, routing, lease, host} -> bytes. */
 const forbid = (files, folders, message) => ({
   files,
   rules: {
@@ -52,13 +52,23 @@ export default tseslint.config(
     ['agent/*.js', 'cli/*.js', 'index.js'],
     'The workers know nothing of the control plane or the command line.',
   ),
-  forbid(['src/agent/**/*.ts'], ['cli/*.js', 'index.js'], 'The agent knows nothing of the command line.'),
+  forbid(
+    ['src/agent/**/*.ts'],
+    ['diagnosis/*.js', 'cli/*.js', 'index.js'],
+    'The agent knows nothing of those who watch it.',
+  ),
+  forbid(
+    ['src/diagnosis/**/*.ts'],
+    ['workers/*.js', 'tun/*.js', 'native.js', 'cli/*.js', 'index.js'],
+    'A diagnosis looks from outside: at what the daemon says, and at the host.',
+  ),
   forbid(
     ['src/cli/**/*.ts'],
     [
       ...LOW.map((folder) => `${folder}/**/*.js`),
       'workers/*.js',
       'agent/*.js',
+      'diagnosis/*.js',
       'native.js',
       'errors.js',
       'prefix.js',

@@ -3,7 +3,7 @@
  */
 export { DROP_REASONS, DropReason, type DropReasonName } from './encap/drop_reason.js';
 export { SelvageError } from './errors.js';
-export { formatEndpoint, type IpFamily } from './ip_address.js';
+export { formatEndpoint, type IpFamily, parseAddress } from './ip_address.js';
 export { listFirewalls, removeFirewall } from './host/firewall.js';
 export { ServiceManager } from './host/service_manager.js';
 export { findUnderlay, type Underlay, type UnderlayChoice } from './host/underlay.js';
@@ -120,3 +120,22 @@ export { createSegments, type Segments } from './agent/segments.js';
 export { type SegmentsStatus, segmentsStatusOf, type SegmentStatus } from './agent/segments_status.js';
 export type { PathChange } from './workers/path_monitor.js';
 export type { Refusal } from './workers/refusal_watch.js';
+export {
+  checkPaths,
+  type CheckPathsOptions,
+  DEFAULT_MOST_PEERS,
+  type PathReport,
+} from './diagnosis/check_paths.js';
+export type {
+  Drops,
+  EchoOutcome,
+  InnerFacts,
+  NetworkFacts,
+  PeerFacts,
+  PortOutcome,
+  Probing,
+  Target,
+  UnderlayFacts,
+} from './diagnosis/facts.js';
+export type { Finding, Severity } from './diagnosis/finding.js';
+export type { PathVerdict } from './diagnosis/findings.js';

@@ -4,7 +4,7 @@ import type { CliOption, CliValues } from './option_table.js';
 export interface Command {
   /** The words that call it, e.g. `lease list`. */
   readonly words: string;
-  /** Names of its arguments, all required, e.g. `SUBNET`. */
+  /** Names of its arguments, e.g. `SUBNET`; in brackets those that may be left out. */
   readonly takes: readonly string[];
   /** One line for the list of commands. */
   readonly summary: string;

@@ -1,4 +1,5 @@
 import { VERSION } from '../index.js';
+import { CHECK_COMMAND } from './check.js';
 import { type Command, ENVIRONMENT_HELP, HELP_OPTION, JSON_OPTION, out } from './command.js';
 import type { ShowOptions } from './each_daemon.js';
 import { ExitCode } from './exit_code.js';
@@ -12,6 +13,7 @@ import { RUN_OPTIONS } from './run_options.js';
 import { runSegments } from './run_segments.js';
 import { runSettings } from './run_settings.js';
 import { showStatus } from './status.js';
+import { TOP_COMMAND } from './top.js';
 import { TRACE_COMMAND } from './trace.js';
 
 const SOCKET_OPTIONS: readonly CliOption[] = [
@@ -91,6 +93,8 @@ Examples:
     options: SOCKET_OPTIONS,
     run: (values) => showRoutes(question(values), out),
   },
+  CHECK_COMMAND,
+  TOP_COMMAND,
   TRACE_COMMAND,
   ...LEASE_COMMANDS,
   ...FIREWALL_COMMANDS,
@@ -211,7 +215,8 @@ function missingCommand([first = '', second]: readonly string[]): number {
 function checkArguments(command: Command, values: CliValues): void {
   const { takes, options } = command;
   const missing = takes[values.positionals.length];
-  if (missing !== undefined) throw usageError(`'${command.words}' needs ${missing}`);
+  if (missing !== undefined && !missing.startsWith('['))
+    throw usageError(`'${command.words}' needs ${missing}`);
   const extra = values.positionals[takes.length];
   if (extra === undefined) return;
   // It may be the second half of a password with a blank in it.

@@ -6,4 +6,6 @@ export const ExitCode = {
   failed: 1,
   /** The command line or the environment is wrong. */
   usage: 2,
+  /** Of `selvage check`: no fault was found, and not everything could be looked at. */
+  unchecked: 3,
 } as const;

@@ -2,7 +2,8 @@
 const MILLI = 1000;
 
 /**
- * A rate limit: `perSecond` on average, `depth` at once. Integers only, so that it allocates nothing.
+ * A rate limit: `perSecond` on average, `depth` at once. With whole numbers it computes in integers and allocates nothing; with
+ * a rate that is a fraction, as of what a log may say, the balance is a fraction as well: not for the hot path.
  *
  * One thread's own; nothing is shared.
  */
@@ -15,8 +16,8 @@ export class TokenBucket {
   /**
    * The bucket starts full.
    *
-   * @param perSecond 0..1,000,000 tokens a second; 0 never refills
-   * @param depth 0..1,000,000 tokens
+   * @param perSecond 0..1,000,000 tokens a second, whole on the hot path; 0 never refills
+   * @param depth 0..1,000,000 tokens, whole
    * @param nowMillis the clock as {@link tryTake} will be given it
    */
   constructor(perSecond: number, depth: number, nowMillis = 0) {

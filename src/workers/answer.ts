@@ -52,7 +52,9 @@ export function answerRow(
   const at = burst.offset[i]!;
   const isIpv6 = ipVersion(slab, at) === 6;
   const rowBytes = burst.length[i]!;
-  if (!(isIpv6 ? mayAnswerIpv6(slab, at, rowBytes) : mayAnswer(slab, at, rowBytes))) return;
+  // Of an inbound superframe only the first frame lies together in the slab.
+  const together = direction === OUTBOUND ? rowBytes : Math.min(rowBytes, burst.wireBytes[i]!);
+  if (!(isIpv6 ? mayAnswerIpv6(slab, at, together) : mayAnswer(slab, at, together))) return;
   const { answers } = lane;
   const row = answers.count;
   if (row >= answers.rows || !lane.limiter.tryTake(lane.nowMillis)) {
@@ -60,12 +62,10 @@ export function answerRow(
     return;
   }
   const out = answers.burst;
-  // Of an inbound superframe only the first frame lies together in the slab.
-  const quotable = direction === OUTBOUND ? rowBytes : Math.min(rowBytes, burst.wireBytes[i]!);
   const outAt = out.offset[row]!;
   const bytes = isIpv6
-    ? writeIpv6Answer(out.slab, outAt, slab, at, quotable, reason, pathMtu, lane)
-    : writeIpv4Answer(out.slab, outAt, slab, at, quotable, reason, pathMtu, lane);
+    ? writeIpv6Answer(out.slab, outAt, slab, at, together, reason, pathMtu, lane)
+    : writeIpv4Answer(out.slab, outAt, slab, at, together, reason, pathMtu, lane);
   out.length[row] = bytes;
   out.wireBytes[row] = bytes;
   out.fate[row] = fate;

@@ -43,9 +43,9 @@ export interface PeerStats extends PeerCounters {
 export interface ForwarderStats extends CountersSnapshot {
   readonly device: {
     readonly name: string;
-    /** Of the device; null in a network without IPv4. */
+    /** Its IPv4 address, a /32, the source of our ICMP errors; null in a network without IPv4. */
     readonly address: string | null;
-    /** The same for IPv6. */
+    /** Its IPv6 address, a /128, the source of our ICMPv6 errors; null in a network without IPv6. */
     readonly ipv6Address: string | null;
     readonly mtuBytes: number;
     readonly offloads: TunDevice['offloads'];

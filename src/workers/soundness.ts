@@ -30,14 +30,17 @@ export function judgeSoundness(burst: Burst, count: number, lane: LaneContext): 
     }
     const at = offset[i]!;
     const rowBytes = length[i]!;
-    if (rowBytes > 0 && ipVersion(slab, at) === 6) {
+    const version = rowBytes > 0 ? ipVersion(slab, at) : 0;
+    if (version === 6) {
       fate[i] = carriesIpv6 ? ipv6Verdict(slab, at, rowBytes, rowSegments) : -DropReason.ipv6NotCarried;
       continue;
     }
+    if (version === 4 && !carriesIpv4) {
+      fate[i] = -DropReason.ipv4NotCarried;
+      continue;
+    }
     const verdict = classifyIpv4(slab, at, rowBytes, rowSegments);
-    if (verdict < 0) fate[i] = verdict;
-    else if (!carriesIpv4) fate[i] = -DropReason.ipv4NotCarried;
-    else fate[i] = classifyAddresses(ipv4Source(slab, at), ipv4Destination(slab, at));
+    fate[i] = verdict < 0 ? verdict : classifyAddresses(ipv4Source(slab, at), ipv4Destination(slab, at));
   }
 }
 

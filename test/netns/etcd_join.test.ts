@@ -169,8 +169,8 @@ t.test('the network config', async (t) => {
   });
 
   await t.test('EnableIPv6: a key with both subnets, and both in subnet.env', async (t) => {
-    const { publicIp } = lab.host(0);
-    const lease = leases.find(({ value }) => value === leaseValue(publicIp));
+    const { publicIp, publicIpv6 } = lab.host(0);
+    const lease = leases.find(({ value }) => value === leaseValue(publicIp, publicIpv6));
     const [, ipv4 = '', ipv6 = ''] =
       /\/subnets\/([0-9.]+)-26&(fd00:1:0:[0-9a-f]+::)-64$/.exec(lease?.key ?? '') ?? [];
     t.not(ipv6, '', `the key is as flanneld's: ${lease?.key}`);

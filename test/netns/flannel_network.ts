@@ -119,7 +119,7 @@ export function leaseKey(subnet: string): string {
   return `${PREFIX}/subnets/${subnet.replace('/', '-')}`;
 }
 
-/** A lease's value, byte for byte as flanneld's udp backend writes it. */
-export function leaseValue(publicIp: string): string {
-  return `{"PublicIP":"${publicIp}","PublicIPv6":null}`;
+/** A lease's value, byte for byte as flanneld's udp backend writes it; with a PublicIPv6 as selvage does. */
+export function leaseValue(publicIp: string, publicIpv6?: string): string {
+  return JSON.stringify({ PublicIP: publicIp, PublicIPv6: publicIpv6 ?? null });
 }

@@ -91,6 +91,12 @@ async function segmentOf(daemon: SelvageDaemon, name: string): Promise<SegmentsS
   return (await statusOf(daemon)).segments.find((each) => each.name === name)!;
 }
 
+/** What is read of a line of `selvage check --json`. */
+interface CheckedSegment {
+  readonly segment: string;
+  readonly verdict: string;
+}
+
 async function selvage(
   ...args: readonly string[]
 ): Promise<{ code: number | null; stdout: string; stderr: string }> {
@@ -150,6 +156,29 @@ await t.test('routes, probes and metrics tell the segments apart', async (t) => 
   const readiness = await probe(lab.host(0), '/readyz');
   t.equal(readiness.code, 503);
   t.match(readiness.body, { reasons: [{ segment: 'red', message: /^segment red: / }] });
+});
+
+await t.test('check and top look at each segment, or at the one that is named', async (t) => {
+  const socket = ['--socket', one.files.socket];
+  const check = async (...args: readonly string[]) => {
+    const { code, stdout } = await selvage('check', ...socket, '--json', ...args);
+    const reports = stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as CheckedSegment);
+    return { code, verdicts: reports.map(({ segment, verdict }) => `${segment} ${verdict}`) };
+  };
+  const all = await check();
+  t.strictSame(all, { code: 1, verdicts: ['blue ok', 'green ok', 'red fault'] }, 'red waits for its config');
+  t.strictSame(await check('--segment', 'green'), { code: 0, verdicts: ['green ok'] });
+  const inner = await check(await greenAddress(two));
+  t.strictSame(inner, { code: 0, verdicts: ['green ok'] }, 'an address is of one network');
+  const top = await selvage('top', ...socket);
+  t.equal(top.code, 0);
+  t.strictSame(
+    [...top.stdout.matchAll(/^\S+ (\w+): /gm)].map(([, name]) => name).filter((name) => name !== 'ok'),
+    ['blue', 'green', 'red'],
+  );
 });
 
 await t.test("a frame of one network that a peer sends to the other's port goes nowhere", async (t) => {

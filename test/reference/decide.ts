@@ -21,14 +21,20 @@ export interface ReferenceRow {
   readonly outerClass?: number;
 }
 
+/** `to 192.0.2.2`: as it is; or in IPv4 fragments of so many bytes; or in datagrams that the underlay may fragment. */
 export type Verdict = DropReasonName | `to ${string}` | 'accept';
 
-/** @param families that the network carries */
+/**
+ * @param mtuBytes most bytes of a frame on any path
+ * @param families that the network carries
+ * @param limits peer's address -> most bytes of a frame to it
+ */
 export function referenceOutbound(
   row: ReferenceRow,
   routes: ReferenceRoutes,
   mtuBytes: number,
   families: readonly IpFamily[] = [4],
+  limits: Readonly<Record<string, number>> = {},
 ): Verdict {
   const unsound = soundness(row, families);
   if (unsound !== 'sound') return unsound;
@@ -37,8 +43,10 @@ export function referenceOutbound(
   if (nextHop === undefined) return 'noRoute';
   if (nextHop === 'local') return 'localDestination';
   if (header.hopLimit < 2) return 'ttlExceeded';
-  if (row.wireBytes > mtuBytes) return 'tooBig';
-  return `to ${nextHop}`;
+  const pathMtu = Math.min(mtuBytes, limits[nextHop] ?? mtuBytes);
+  if (row.wireBytes <= pathMtu) return `to ${nextHop}`;
+  if (header.family === 6) return row.wireBytes <= 1280 ? `to ${nextHop}, fragmented outside` : 'tooBig';
+  return header.dontFragment ? 'tooBig' : `to ${nextHop}, fragmented to ${pathMtu}`;
 }
 
 /** @param families that the network carries */
@@ -82,6 +90,8 @@ function ipv4Addresses(frame: Uint8Array): DropReasonName | 'sound' {
 
 /** What routing asks of a sound frame of either family. */
 interface Header {
+  readonly family: IpFamily;
+  readonly dontFragment: boolean;
   readonly sourceSubnet: string;
   readonly destinationSubnet: string;
   readonly hopLimit: number;
@@ -91,8 +101,10 @@ interface Header {
 function headerOf(frame: Uint8Array): Header {
   const bytes = Buffer.from(frame);
   if (frame[0]! >> 4 === 4) {
-    const { source, destination, ttl, tos } = IPV4_LAYOUT.decode(bytes);
+    const { source, destination, ttl, tos, fragment } = IPV4_LAYOUT.decode(bytes);
     return {
+      family: 4,
+      dontFragment: (fragment & 0x4000) !== 0,
       sourceSubnet: subnetOf(source),
       destinationSubnet: subnetOf(destination),
       hopLimit: ttl,
@@ -101,6 +113,8 @@ function headerOf(frame: Uint8Array): Header {
   }
   const header = IPV6_LAYOUT.decode(bytes);
   return {
+    family: 6,
+    dontFragment: true,
     sourceSubnet: ipv6SubnetOf(header.source0, header.source1),
     destinationSubnet: ipv6SubnetOf(header.destination0, header.destination1),
     hopLimit: header.hopLimit,

@@ -11,6 +11,10 @@ interface ProbeResult {
   readonly outbound: number;
   readonly inbound: number;
   readonly control: number;
+  /** One burst in each direction, while a trace is on. */
+  readonly traced: number;
+  /** What the trace recorded, and what its rate kept back. */
+  readonly kept: { readonly records: number; readonly limited: number };
   readonly counters: CountersSnapshot;
 }
 
@@ -28,6 +32,8 @@ t.test('2,000 bursts of forwarded, refused and answered frames allocate nothing'
   // The smallest thing V8 allocates is a number of 16 bytes, so this sees even one per burst.
   t.ok(result.outbound < 8, `outbound: ${result.outbound} B per burst`);
   t.ok(result.inbound < 8, `inbound: ${result.inbound} B per burst`);
+  t.ok(result.traced < 8, `both, with a trace on: ${result.traced} B per two bursts`);
+  t.ok(result.kept.records > 10_000 && result.kept.limited > 10_000, 'rows were recorded, and kept back');
 
   const { outbound, inbound } = result.counters;
   for (const direction of [outbound, inbound]) {

@@ -339,13 +339,16 @@ t.test('a client reads the status and the routes as they are', async (t) => {
 
 t.test('a route shows what its next hop counted', async (t) => {
   const counted = { framesOut: 5, bytesOut: 500, framesIn: 7, bytesIn: 700 };
-  const { socketPath } = await open(t, () => view({ forwarder: stats({ peers: [peer(counted)] }) }));
+  const { socketPath } = await open(t, () =>
+    view({ forwarder: stats({ peers: [peer({ ...counted, pathMtuBytes: 1400 })] }) }),
+  );
   t.strictSame(await readAgentRoutes(socketPath), [
-    { prefix: '10.1.10.0/24', nextHop: '192.0.2.2', port: 8285, ...counted },
+    { prefix: '10.1.10.0/24', nextHop: '192.0.2.2', port: 8285, pathMtuBytes: 1400, ...counted },
     {
       prefix: '10.1.9.0/24',
       nextHop: '192.0.2.3',
       port: 8286,
+      pathMtuBytes: null,
       framesOut: 0,
       bytesOut: 0,
       framesIn: 0,

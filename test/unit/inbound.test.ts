@@ -2,7 +2,6 @@ import { constants } from 'node:os';
 
 import t from 'tap';
 
-import { dropReasonName } from '../../src/encap/drop_reason.js';
 import { parseIpv4 } from '../../src/ipv4_prefix.js';
 import { finishAnswers } from '../../src/workers/answer.js';
 import { INBOUND, droppedFrames } from '../../src/workers/counters.js';
@@ -17,16 +16,14 @@ import {
   STRANGER,
   TUN_ADDRESS,
   burstOf,
+  fateName,
   rowFrame,
   sampleLane,
   snapshotOf,
 } from './lane_fixture.js';
 import type { Row } from './lane_fixture.js';
 import { MALFORMED_FRAMES } from './malformed_frames.js';
-
-function fateName(fate: number): string {
-  return fate < 0 ? dropReasonName(-fate) : fate === 0 ? 'local' : `next hop ${fate}`;
-}
+import { MALFORMED_IPV6_FRAMES } from './malformed_ipv6_frames.js';
 
 function fatesOf(rows: readonly Row[], lane: LaneContext = sampleLane()): string[] {
   const burst = burstOf(rows);
@@ -116,10 +113,19 @@ t.test('a frame that is not for our subnets is dropped without an answer', (t) =
   t.end();
 });
 
-for (const { rule, frame, segments = 1, reason } of MALFORMED_FRAMES) {
-  t.test(`${reason}: ${rule}`, (t) => {
+const malformed = [
+  ...MALFORMED_FRAMES.map((malformation) => ({ ...malformation, families: '4' as const })),
+  ...MALFORMED_FRAMES.filter(({ reason }) => reason !== 'ipv6NotCarried').map((malformation) => ({
+    ...malformation,
+    families: '46' as const,
+  })),
+  ...MALFORMED_IPV6_FRAMES.map((malformation) => ({ ...malformation, families: '46' as const })),
+];
+
+for (const { rule, frame, segments = 1, reason, families } of malformed) {
+  t.test(`${reason}: ${rule} (families ${families})`, (t) => {
     for (const outerSource of ['192.0.2.2', STRANGER]) {
-      const lane = sampleLane({ sourceCheck: SourceCheck.off });
+      const lane = sampleLane({ families, sourceCheck: SourceCheck.off });
       const burst = burstOf([{ frame, segments, outerSource }]);
       decideInbound(burst, 1, lane);
       t.equal(fateName(burst.fate[0]!), reason);

@@ -1,5 +1,6 @@
 /** A lane's decisions without its devices: a table of three subnets, and a burst to put frames into. */
 
+import { dropReasonName } from '../../src/encap/drop_reason.js';
 import { TokenBucket } from '../../src/encap/token_bucket.js';
 import { ADDRESS_WORDS, parseAddress } from '../../src/ip_address.js';
 import { parseIpv4, parseIpv4Prefix } from '../../src/ipv4_prefix.js';
@@ -115,6 +116,12 @@ export function burstOf(rows: readonly Row[]): Burst {
 export function rowFrame(burst: Burst, i: number): Uint8Array {
   const at = burst.offset[i]!;
   return burst.slab.slice(at, at + burst.length[i]!);
+}
+
+/** A fate in words: a drop reason, `local`, or `next hop 1`. */
+export function fateName(fate: number): string {
+  if (fate < 0) return dropReasonName(-fate);
+  return fate === LOCAL ? 'local' : `next hop ${fate}`;
 }
 
 export function snapshotOf(lane: LaneContext): CountersSnapshot {

@@ -56,7 +56,7 @@ t.test('names and units follow the naming practice of Prometheus, and each has a
 
 t.test('the text has exactly the metrics of the list, with its types, help and labels', async (t) => {
   const text = await new AgentMetrics().render(
-    view({ forwarder: stats({ peers: [peer({ framesOut: 1 })] }) }),
+    view({ forwarder: stats({ peers: [peer({ framesOut: 1, pathMtuBytes: 1400 })] }) }),
   );
   const series = parse(text);
   for (const { name, type, labels, help } of METRICS) {

@@ -2,7 +2,6 @@ import { constants } from 'node:os';
 
 import t from 'tap';
 
-import { dropReasonName } from '../../src/encap/drop_reason.js';
 import type { DropReasonName } from '../../src/encap/drop_reason.js';
 import { parseIpv4 } from '../../src/ipv4_prefix.js';
 import { LOCAL } from '../../src/routing/route_table.js';
@@ -18,17 +17,14 @@ import {
   MTU_BYTES,
   TUN_ADDRESS,
   burstOf,
+  fateName,
   rowFrame,
   sampleLane,
   snapshotOf,
 } from './lane_fixture.js';
 import type { Row } from './lane_fixture.js';
 import { MALFORMED_FRAMES } from './malformed_frames.js';
-
-/** A fate in words. */
-function fateName(fate: number): string {
-  return fate < 0 ? dropReasonName(-fate) : `next hop ${fate}`;
-}
+import { MALFORMED_IPV6_FRAMES } from './malformed_ipv6_frames.js';
 
 function fatesOf(rows: readonly Row[], lane: LaneContext = sampleLane()): string[] {
   const burst = burstOf(rows);
@@ -76,9 +72,18 @@ t.test('options and fragments are forwarded', (t) => {
   t.end();
 });
 
-for (const { rule, frame, segments = 1, reason } of MALFORMED_FRAMES) {
-  t.test(`${reason}: ${rule}`, (t) => {
-    const lane = sampleLane();
+const malformed = [
+  ...MALFORMED_FRAMES.map((malformation) => ({ ...malformation, families: '4' as const })),
+  ...MALFORMED_FRAMES.filter(({ reason }) => reason !== 'ipv6NotCarried').map((malformation) => ({
+    ...malformation,
+    families: '46' as const,
+  })),
+  ...MALFORMED_IPV6_FRAMES.map((malformation) => ({ ...malformation, families: '46' as const })),
+];
+
+for (const { rule, frame, segments = 1, reason, families } of malformed) {
+  t.test(`${reason}: ${rule} (families ${families})`, (t) => {
+    const lane = sampleLane({ families });
     const burst = burstOf([{ frame, segments }]);
     decideOutbound(burst, 1, lane);
     t.equal(fateName(burst.fate[0]!), reason);
@@ -140,8 +145,8 @@ const refusals: readonly {
     nextHopMtu: MTU_BYTES,
   },
   {
-    rule: "too big without don't-fragment is answered with the MTU as well",
-    row: row({ payload: new Uint8Array(60_000) }),
+    rule: "far too big with don't-fragment is answered with the MTU as well",
+    row: row({ fragment: 0x4000, payload: new Uint8Array(60_000) }),
     reason: 'tooBig',
     type: 3,
     code: 4,
@@ -149,7 +154,7 @@ const refusals: readonly {
   },
   {
     rule: 'a superframe of too big segments is answered with the MTU',
-    row: row({ payload: new Uint8Array(6000) }, { segments: 3, wireBytes: MTU_BYTES + 1 }),
+    row: row({ fragment: 0x4000, payload: new Uint8Array(6000) }, { segments: 3, wireBytes: MTU_BYTES + 1 }),
     reason: 'tooBig',
     type: 3,
     code: 4,
@@ -182,8 +187,8 @@ for (const { rule, row: refused, reason, type, code, nextHopMtu } of refusals) {
 }
 
 t.test('no route is said before time exceeded, and that before too big', (t) => {
-  const payload = new Uint8Array(2000);
-  t.same(fatesOf([row({ destination: '10.99.0.1', ttl: 0, payload }), row({ ttl: 1, payload })]), [
+  const tooBig = { fragment: 0x4000, payload: new Uint8Array(2000) };
+  t.same(fatesOf([row({ destination: '10.99.0.1', ttl: 0, ...tooBig }), row({ ttl: 1, ...tooBig })]), [
     'noRoute',
     'ttlExceeded',
   ]);
@@ -192,9 +197,9 @@ t.test('no route is said before time exceeded, and that before too big', (t) => 
 
 t.test('the largest frame passes, one byte more does not', (t) => {
   const rows = [
-    row({ payload: new Uint8Array(MTU_BYTES - 20) }),
-    row({ payload: new Uint8Array(MTU_BYTES - 19) }),
-    row({ payload: new Uint8Array(6000) }, { segments: 5, wireBytes: MTU_BYTES }),
+    row({ fragment: 0x4000, payload: new Uint8Array(MTU_BYTES - 20) }),
+    row({ fragment: 0x4000, payload: new Uint8Array(MTU_BYTES - 19) }),
+    row({ fragment: 0x4000, payload: new Uint8Array(6000) }, { segments: 5, wireBytes: MTU_BYTES }),
   ];
   t.same(fatesOf(rows), ['next hop 1', 'tooBig', 'next hop 1']);
   t.end();
@@ -214,13 +219,13 @@ t.test('an ICMP error, a later fragment and a martian are dropped without an ans
   t.end();
 });
 
-t.test('the head of a superframe is all that an answer quotes of it', (t) => {
+t.test('an answer quotes of a superframe what it quotes of a frame', (t) => {
   const lane = sampleLane();
   fatesOf(
     [row({ destination: '10.99.0.1', payload: new Uint8Array(5000) }, { segments: 4, wireBytes: 1300 })],
     lane,
   );
-  t.equal(lane.answers.burst.length[0], 28 + 120);
+  t.equal(lane.answers.burst.length[0], 576, 'RFC 1812 section 4.3.2.3');
   t.end();
 });
 
@@ -365,9 +370,9 @@ t.test('a peer beyond the room for peers is in the totals', (t) => {
 
 t.test('a new table and MTU hold from the next burst on', (t) => {
   const lane = sampleLane();
-  t.same(fatesOf([row({ payload: new Uint8Array(1000) })], lane), ['next hop 1']);
+  t.same(fatesOf([row({ fragment: 0x4000, payload: new Uint8Array(1000) })], lane), ['next hop 1']);
   lane.mtuBytes = 1000;
-  t.same(fatesOf([row({ payload: new Uint8Array(1000) })], lane), ['tooBig']);
+  t.same(fatesOf([row({ fragment: 0x4000, payload: new Uint8Array(1000) })], lane), ['tooBig']);
   t.match(decodeIcmp(rowFrame(lane.answers.burst, 0)), { nextHopMtu: 1000 });
   t.end();
 });

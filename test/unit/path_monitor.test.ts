@@ -7,6 +7,8 @@ import { type PathChange, PathMonitor } from '../../src/workers/path_monitor.js'
 import { PathTable } from '../../src/workers/path_table.js';
 import { until } from '../netns/until.js';
 
+t.jobs = 16; // they wait for timers most of the time
+
 const OVERHEAD_BYTES = 28;
 const FULL_BYTES = 1472;
 const PACE = { lookMillis: 5, askAgainMillis: 20, raiseMillis: 60_000 };

@@ -16,6 +16,7 @@ import { showStatus } from '../../src/cli/status.js';
 import { statusText } from '../../src/cli/status_text.js';
 import { DropReason } from '../../src/encap/drop_reason.js';
 import { INBOUND, OUTBOUND } from '../../src/workers/counters.js';
+import type { PeerStats } from '../../src/workers/forwarder_stats.js';
 import { AWAY, fileView, lane, laneCounters, LEASE, peer, stats, storeView, view } from './agent_fixture.js';
 
 const NOW = new Date('2026-03-01T13:00:01Z');
@@ -97,6 +98,7 @@ t.test('trouble is told with its reason and since when', (t) => {
     /^firewall +forward: nft is not installed$/m,
     /^subnet file +\/run\/x, EROFS$/m,
     /^lost in kernel queues +0 +5$/m,
+    /^strangers refused by the kernel +8$/m,
   ]) {
     t.match(told, line);
   }
@@ -140,6 +142,18 @@ t.test('a reservation does not expire, a lease that ran out says so', (t) => {
   );
   const expiresAt = new Date(NOW.getTime() - 5000);
   t.match(text(storeView({ lease: { ...LEASE, expiresAt } })), /expired 5 s ago/);
+  t.end();
+});
+
+t.test('paths narrower than the others are shown, the first few of many', (t) => {
+  const narrow = (address: string): PeerStats => peer({ address, pathMtuBytes: 1372 });
+  const two = text(
+    view({ forwarder: stats({ peers: [peer(), narrow('192.0.2.3'), narrow('2001:db8::4')] }) }),
+  );
+  t.match(two, /^narrower paths +MTU\n192\.0\.2\.3:8285 +1372\n\[2001:db8::4\]:8285 +1372\n/m);
+  const many = Array.from({ length: 9 }, (_, i) => narrow(`192.0.2.${i + 2}`));
+  t.match(text(view({ forwarder: stats({ peers: many }) })), /^narrower paths, and 4 more +MTU$/m);
+  t.notMatch(text(view({ forwarder: stats({ peers: [peer()] }) })), /narrower paths/);
   t.end();
 });
 

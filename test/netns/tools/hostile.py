@@ -462,7 +462,8 @@ def main(plan):
     way = {'datagrams': Datagrams, 'forged': Forged, 'packets': Frames, 'frames': Frames}[plan['via']](plan)
     senders = [Sender(rng, network, plan['most']) for network in plan['networks']]
     kinds = {each.__name__: each for each in KINDS if each.__name__ in plan.get('kinds', [each.__name__])}
-    names = [*kinds, *(['outer_error'] if plan.get('quotedPeer') else [])]
+    wants_errors = plan.get('quotedPeer') and 'outer_error' in plan.get('kinds', ['outer_error'])
+    names = [*kinds, *(['outer_error'] if wants_errors else [])]
     per_kind, refused = collections.Counter(dict.fromkeys(names, 0)), collections.defaultdict(collections.Counter)
     pace, started, sent, slices = Pace(plan['perSecond']), time.monotonic(), 0, 0
 
