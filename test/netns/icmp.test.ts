@@ -13,15 +13,13 @@
  */
 import t from 'tap';
 
-import type { ForwarderStats } from '../../src/index.js';
 import { icmpMessage, innerFrame } from '../unit/inner_frame.js';
+import { changeOf, type Direction, statsWhen } from './counter_changes.js';
 import { differences } from './differences.js';
 import type { Namespace } from './namespace.js';
 import { sendFrames } from './replay.js';
 import { Scenario } from './scenario.js';
-import type { SelvageDaemon } from './selvage.js';
 import { runPython } from './tool.js';
-import { until } from './until.js';
 
 const NOBODYS_ADDRESS = '10.1.77.2';
 const OVERLAY_MTU = 1472;
@@ -181,7 +179,7 @@ t.test('what cannot go on is answered and counted', async (t) => {
       const change = await changeOf(daemons, async () => {
         const { outbound } = await daemons[0].stats();
         await sendFrames(scenario.lab, host1, [frame], 'flannel0');
-        await stats(daemons[0], (now) => now.outbound.framesReceived === outbound.framesReceived + 1);
+        await statsWhen(daemons[0], (now) => now.outbound.framesReceived === outbound.framesReceived + 1);
       });
       t.strictSame(
         change.outbound[0],
@@ -195,7 +193,7 @@ t.test('what cannot go on is answered and counted', async (t) => {
     const flood = new Array<Uint8Array>(800).fill(innerFrame({ destination: NOBODYS_ADDRESS }));
     const before = (await daemons[0].stats()).outbound;
     await sendFrames(scenario.lab, host1, flood, 'flannel0');
-    const { outbound } = await stats(
+    const { outbound } = await statsWhen(
       daemons[0],
       (now) => now.outbound.framesReceived === before.framesReceived + flood.length,
     );
@@ -208,38 +206,8 @@ t.test('what cannot go on is answered and counted', async (t) => {
   });
 });
 
-type Direction = 'outbound' | 'inbound';
-
 function other(direction: Direction): Direction {
   return direction === 'outbound' ? 'inbound' : 'outbound';
-}
-
-/** Counters that `action` changed, for each daemon; of sizes and bursts nothing is said. */
-type Change = Record<Direction, Partial<Record<string, number>>[]>;
-
-async function changeOf(daemons: readonly SelvageDaemon[], action: () => Promise<void>): Promise<Change> {
-  const read = (): Promise<ForwarderStats[]> => Promise.all(daemons.map((daemon) => daemon.stats()));
-  const before = await read();
-  await action();
-  const after = await read();
-  const change = (direction: Direction): Partial<Record<string, number>>[] =>
-    after.map((stats, i) => essence(differences(before[i]![direction], stats[direction])));
-  return { outbound: change('outbound'), inbound: change('inbound') };
-}
-
-function essence(changes: Record<string, number>): Partial<Record<string, number>> {
-  const said = (name: string): boolean => !/^(bytes|rows|bursts|superframes)/.test(name);
-  return Object.fromEntries(Object.entries(changes).filter(([name]) => said(name)));
-}
-
-async function stats(
-  daemon: SelvageDaemon,
-  isSo: (stats: ForwarderStats) => boolean,
-): Promise<ForwarderStats> {
-  return until('the counters to be complete', async () => {
-    const now = await daemon.stats();
-    return isSo(now) && now;
-  });
 }
 
 async function pingOnce(from: Namespace, args: readonly string[]): Promise<string> {
