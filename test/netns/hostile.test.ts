@@ -62,13 +62,13 @@ for (const { lanes, earlyDrop } of [
       { count: 500, seconds: 10, perSecond: 500, kinds: ['outer_error'] },
     );
     t.ok((await errors.report()).sent > 100, 'forged ICMP errors about the tunnel were sent');
-    await checkedTcp(
-      t,
-      lab.pod(0),
-      lab.pod(1),
-      { streams: 2, listenBytes: 2 * MEBIBYTE, connectBytes: 2 * MEBIBYTE },
-      'TCP, with the path MTU that they claimed',
-    );
+    for (const [from, to] of [
+      [lab.pod(0), lab.pod(1)],
+      [lab.pod(0).ipv6, lab.pod(1).ipv6],
+    ] as const) {
+      const transfer = { streams: 2, listenBytes: 2 * MEBIBYTE, connectBytes: 2 * MEBIBYTE };
+      await checkedTcp(t, from, to, transfer, `TCP to ${to.address}, with the path MTU that they claimed`);
+    }
     for (const [i, daemon] of daemons.entries()) await isSound(t, daemon, `host ${i + 1}`);
     await strangersWereRefused(t, daemons[0]!, reports[0]!.sent, earlyDrop);
     daemons.forEach((daemon, i) => {
