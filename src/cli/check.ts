@@ -7,6 +7,7 @@ import {
   readDaemonStatus,
   SelvageError,
 } from '../index.js';
+import { DAEMON_OPTIONS } from './daemon_options.js';
 import { checkText } from './check_text.js';
 import { type Command, HELP_OPTION, JSON_OPTION, out } from './command.js';
 import { daemonSockets } from './each_daemon.js';
@@ -49,8 +50,7 @@ check: there is no daemon, or no privilege to send echoes, and no fault was foun
       'look at so many peers: those that never answered, then a sample',
       `${DEFAULT_MOST_PEERS}`,
     ),
-    option('socket', 'PATH', "the daemon's --control-socket [every socket in /run/selvage]"),
-    option('segment', 'NAME', 'of a daemon with --segments: only this network [all of them]'),
+    ...DAEMON_OPTIONS,
     JSON_OPTION,
     HELP_OPTION,
   ],

@@ -1,4 +1,5 @@
 import { VERSION } from '../index.js';
+import { DAEMON_OPTIONS } from './daemon_options.js';
 import { CHECK_COMMAND } from './check.js';
 import { type Command, ENVIRONMENT_HELP, HELP_OPTION, JSON_OPTION, out } from './command.js';
 import type { ShowOptions } from './each_daemon.js';
@@ -16,24 +17,7 @@ import { showStatus } from './status.js';
 import { TOP_COMMAND } from './top.js';
 import { TRACE_COMMAND } from './trace.js';
 
-const SOCKET_OPTIONS: readonly CliOption[] = [
-  {
-    name: 'socket',
-    heading: 'Options',
-    value: 'PATH',
-    commandLineOnly: true,
-    help: "the daemon's --control-socket [every socket in /run/selvage]",
-  },
-  {
-    name: 'segment',
-    heading: 'Options',
-    value: 'NAME',
-    commandLineOnly: true,
-    help: 'of a daemon with --segments: only this network [all of them]',
-  },
-  JSON_OPTION,
-  HELP_OPTION,
-];
+const SOCKET_OPTIONS: readonly CliOption[] = [...DAEMON_OPTIONS, JSON_OPTION, HELP_OPTION];
 
 const COMMANDS: readonly Command[] = [
   {

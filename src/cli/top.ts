@@ -1,4 +1,5 @@
 import { type AgentStatus, isSegments, readDaemonStatus, readStatus, SelvageError } from '../index.js';
+import { DAEMON_OPTIONS } from './daemon_options.js';
 import { type Command, HELP_OPTION, out } from './command.js';
 import { daemonSockets } from './each_daemon.js';
 import { ExitCode } from './exit_code.js';
@@ -44,20 +45,7 @@ Exit codes: 0 ended by a key or a signal, or all was printed; 1 no daemon; 2 the
       help: 'print so many times, and end',
     },
     { name: 'once', heading: 'Options', commandLineOnly: true, help: 'the same as --batch 1' },
-    {
-      name: 'socket',
-      heading: 'Options',
-      value: 'PATH',
-      commandLineOnly: true,
-      help: "the daemon's --control-socket [every socket in /run/selvage]",
-    },
-    {
-      name: 'segment',
-      heading: 'Options',
-      value: 'NAME',
-      commandLineOnly: true,
-      help: 'of a daemon with --segments: only this network [all of them]',
-    },
+    ...DAEMON_OPTIONS,
     HELP_OPTION,
   ],
   run: (values) => top(topQuestion(values)),

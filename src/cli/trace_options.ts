@@ -1,4 +1,5 @@
 import { checkTraceOptions, DROP_REASONS, SelvageError, type TraceOptions } from '../index.js';
+import { DAEMON_OPTIONS } from './daemon_options.js';
 import { HELP_OPTION, JSON_OPTION } from './command.js';
 import { choiceOption, type CliOption, type CliValues, integerOption, usageError } from './option_table.js';
 import { PROTOCOLS } from './trace_text.js';
@@ -47,8 +48,7 @@ export const TRACE_OPTIONS: readonly CliOption[] = [
   option('seconds', 'N', 'end after so long'),
   { ...option('rate', 'N', 'most frames a second from each lane, 1..10000'), fallback: '1000' },
   option('pcap', 'FILE', 'write a pcapng file in place of lines; - is standard output'),
-  option('socket', 'PATH', "the daemon's --control-socket [every socket in /run/selvage]"),
-  option('segment', 'NAME', 'the one network to trace of a daemon that runs several'),
+  ...DAEMON_OPTIONS,
   JSON_OPTION,
   HELP_OPTION,
 ];

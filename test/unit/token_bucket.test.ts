@@ -102,3 +102,12 @@ t.test(`over any time no more is given than depth plus rate (TEST_SEED=${TEST_SE
   t.pass('no counterexample');
   t.end();
 });
+
+t.test('a rate below one a second gives a token when its time has come', (t) => {
+  const bucket = new TokenBucket(0.1, 1);
+  t.equal(bucket.tryTake(0), true);
+  for (let second = 1; second < 10; second++)
+    t.equal(bucket.tryTake(second * 1000), false, `after ${second} s`);
+  t.equal(bucket.tryTake(10_001), true);
+  t.end();
+});
