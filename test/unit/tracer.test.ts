@@ -92,20 +92,21 @@ t.test('of an inbound superframe only the first datagram is kept, as another one
 });
 
 t.test('no trace begins before the last records of the one before are read', async (t) => {
-  const { tracers, start } = traced();
+  const ends = traced();
   const shown: string[] = [];
   const listener = (name: string) => ({
     onRecord: () => void shown.push(name),
     onTotals: () => undefined,
     onEnd: () => void shown.push(`end of ${name}`),
   });
-  const offer = (): void => tracers[0]!.record(INBOUND, tracedBurst([{ frame: numbered(1) }]), 1, 0, false);
-  const first = start({}, listener('first'));
+  const offer = (): void =>
+    ends.tracers[0]!.record(INBOUND, tracedBurst([{ frame: numbered(1) }]), 1, 0, false);
+  const first = ends.start({}, listener('first'));
   offer();
   const closing = first.close();
-  t.throws(() => start({}, listener('second')), { code: 'ERR_TRACE_BUSY' });
+  t.throws(() => ends.start({}, listener('second')), { code: 'ERR_TRACE_BUSY' });
   t.match(await closing, { matched: 1, shown: 1 });
-  const second = start({}, listener('second'));
+  const second = ends.start({}, listener('second'));
   offer();
   await second.close();
   t.strictSame(shown, ['first', 'end of first', 'second', 'end of second']);
