@@ -28,6 +28,8 @@ function buildRawSocket() {
   const run = (command, args, cwd) => spawnSync(command, args, { cwd, env, encoding: 'utf8' }).status === 0;
   const quiet = ['--ignore-scripts', '--no-save', '--no-audit', '--no-fund', '--loglevel=error'];
   const built =
-    run('npm', ['install', ...quiet], root) && existsSync(rawSocket) && run('node-gyp', ['rebuild'], rawSocket);
+    run('npm', ['install', ...quiet], root) &&
+    existsSync(rawSocket) &&
+    run('node-gyp', ['rebuild'], rawSocket);
   if (!built) console.warn("raw-socket could not be built: 'selvage check' will send no echoes");
 }

@@ -133,7 +133,8 @@ export class Agent extends EventEmitter<AgentEvents> {
    * @throws SelvageError ERR_TRACE_FILTER, ERR_TRACE_BUSY; ERR_TRACE_NOT_READY while there is no forwarder
    */
   trace(options: TraceOptions, listener: TraceListener): TraceSession {
-    if (this.#forwarder === undefined) throw traceNotReady();
+    // One that is about to make place for another takes no trace any more.
+    if (this.#forwarder === undefined || this.#moving) throw traceNotReady();
     return this.#forwarder.trace(options, listener);
   }
 

@@ -1,5 +1,7 @@
-import { ADDRESS_WORDS } from '../ip_address.js';
 import { i32 } from '../bytes.js';
+import { ipv4Source } from '../encap/ipv4_header.js';
+import { IPV6_OFFSET_SOURCE } from '../encap/ipv6_header.js';
+import { ADDRESS_WORDS } from '../ip_address.js';
 
 /**
  * The last frame of a lane that was refused for its sender, for the log: who sent it, and whom it claimed to come from.
@@ -18,9 +20,6 @@ const FAMILY = 2;
 const OUTER = 3;
 const INNER = OUTER + ADDRESS_WORDS;
 const WORDS = INNER + ADDRESS_WORDS;
-
-const IPV4_SOURCE = 12;
-const IPV6_SOURCE = 8;
 
 /** A refused frame, read back. */
 export interface Suspect {
@@ -65,9 +64,9 @@ export class SuspectNote {
     words[FAMILY] = isIpv6 ? 6 : 4;
     for (let word = 0; word < ADDRESS_WORDS; word++) {
       words[OUTER + word] = sources[sourceAt + word]!;
-      if (isIpv6) words[INNER + word] = i32(slab, at + IPV6_SOURCE + 4 * word);
+      if (isIpv6) words[INNER + word] = i32(slab, at + IPV6_OFFSET_SOURCE + 4 * word);
     }
-    if (!isIpv6) words[INNER] = i32(slab, at + IPV4_SOURCE);
+    if (!isIpv6) words[INNER] = ipv4Source(slab, at);
     Atomics.store(words, VERSION, (version + 2) | 0);
   }
 
