@@ -1,9 +1,11 @@
 import { SelvageError } from './errors.js';
+import { familyOf } from './ip_address.js';
 import {
   containsIpv4Prefix,
   formatIpv4Prefix,
   type Ipv4Prefix,
   overlapsIpv4Prefix,
+  parseIpv4,
   parseIpv4Prefix,
 } from './ipv4_prefix.js';
 import {
@@ -11,6 +13,7 @@ import {
   formatIpv6Prefix,
   type Ipv6Prefix,
   overlapsIpv6Prefix,
+  parseIpv6,
   parseIpv6Prefix,
 } from './ipv6_prefix.js';
 import { quote } from './quote.js';
@@ -30,6 +33,17 @@ export function parsePrefix(text: string): Prefix {
     'ERR_PREFIX_INVALID',
     `${quote(text)} is not an IPv4 or IPv6 prefix like 10.1.2.0/24 or 2001:db8::/64`,
   );
+}
+
+/**
+ * The prefix that holds one address and nothing else.
+ *
+ * @throws SelvageError ERR_ADDRESS_INVALID
+ */
+export function hostPrefix(address: string): Prefix {
+  return familyOf(address) === 6
+    ? { family: 6, address: parseIpv6(address), bits: 128 }
+    : { family: 4, address: parseIpv4(address), bits: 32 };
 }
 
 /** The canonical text, as {@link parsePrefix} reads it. */

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 
-import { contains, formatPrefix, overlaps, parsePrefix, type Prefix } from '../prefix.js';
+import { contains, formatPrefix, hostPrefix, overlaps, parsePrefix, type Prefix } from '../prefix.js';
 import { isHostAddress } from './host_address.js';
 import type { Lease, LeaseSubnets } from './lease.js';
 import { addressOf, type LeaseHost, unreachable } from './lease_host.js';
@@ -226,6 +226,12 @@ function verdictOn({ subnets, value }: Lease, view: PeerView): Verdict {
   if (address === undefined) return refused(unreachable(underlay));
   if (!isHostAddress(address)) return refused(`${address} is no address at which others reach a host`);
   if (address === own) return refused(`it has this host's own public IP ${own}; frames to it would loop`);
+  const around = view.networks.find((network) => contains(network, hostPrefix(address)));
+  if (around !== undefined) {
+    return refused(
+      `its public IP ${address} lies inside the network ${formatPrefix(around)}; frames to it would loop`,
+    );
+  }
   const all = [subnets.ipv4, subnets.ipv6].filter((subnet) => subnet !== undefined);
   const sound: string[] = [];
   const faults: string[] = [];

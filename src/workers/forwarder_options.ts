@@ -3,7 +3,7 @@ import { SelvageError } from '../errors.js';
 import { ADDRESS_WORDS, formatAddress, type IpFamily, parseAddress, putIpv6Words } from '../ip_address.js';
 import { containsIpv4Prefix, formatIpv4, type Ipv4Prefix, parseIpv4Prefix } from '../ipv4_prefix.js';
 import { containsIpv6Prefix, type Ipv6Prefix, parseIpv6Prefix } from '../ipv6_prefix.js';
-import { contains, parsePrefix } from '../prefix.js';
+import { contains, hostPrefix, parsePrefix } from '../prefix.js';
 import { SourceCheck } from './lane_context.js';
 
 /** flanneld's default port for its udp backend. */
@@ -165,9 +165,7 @@ function ipv6Of({ ipv6Network: network, ipv6Subnet: subnet }: ForwarderOptions):
 function refuseAddressInside({ address, network, ipv6Network }: ForwarderOptions): void {
   const overlay = address.includes(':') ? ipv6Network : network;
   if (overlay === undefined) return;
-  const { family, words } = parseAddress(address);
-  const host = `${formatAddress(family, words)}/${family === 4 ? 32 : 128}`;
-  if (!contains(parsePrefix(overlay), parsePrefix(host))) return;
+  if (!contains(parsePrefix(overlay), hostPrefix(address))) return;
   throw optionError(
     'address',
     `${address} lies inside the overlay network ${overlay}: its datagrams would loop`,

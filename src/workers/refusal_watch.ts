@@ -32,27 +32,40 @@ export interface RefusalWatchOptions {
 }
 
 const LOOK_MILLIS = 1_000;
-/** A flood must not fill the log: six a minute, after a first few at once. */
+/** A flood must not fill the log: six a minute of each kind, after a first few at once. */
 const TOLD_PER_SECOND = 0.1;
 const TOLD_AT_ONCE = 3;
 const REASONS = [DropReason.unknownPeer, DropReason.spoofedSource] as const;
+/** Stands for a reason: those that the kernel dropped. */
+const BY_KERNEL = 0;
+
+/** What was told of one kind, and how often it may be. */
+interface Told {
+  frames: number;
+  readonly limiter: TokenBucket;
+}
 
 /**
  * Tells, at a bounded rate, that somebody sends what he may not. The numbers come from the counters and are complete; of the
- * frames themselves only the last is known.
+ * frames themselves only the last is known. Each kind has a rate of its own, so that a flood of strangers, which anybody can send,
+ * does not keep a peer that lies out of the log.
  *
  * Main thread.
  */
 export class RefusalWatch {
   readonly #options: RefusalWatchOptions;
-  /** Frames told so far, by reason; 0 for those that the kernel dropped. */
-  readonly #told = new Map<number, number>();
-  readonly #limiter: TokenBucket;
+  /** By reason, or {@link BY_KERNEL}. */
+  readonly #told: ReadonlyMap<number, Told>;
   readonly #timer: NodeJS.Timeout;
 
   constructor(options: RefusalWatchOptions) {
     this.#options = options;
-    this.#limiter = new TokenBucket(TOLD_PER_SECOND, TOLD_AT_ONCE, performance.now());
+    const now = performance.now();
+    const nothing = (): Told => ({
+      frames: 0,
+      limiter: new TokenBucket(TOLD_PER_SECOND, TOLD_AT_ONCE, now),
+    });
+    this.#told = new Map([BY_KERNEL, ...REASONS].map((kind) => [kind, nothing()]));
     this.#timer = setInterval(() => this.#look(), LOOK_MILLIS).unref();
   }
 
@@ -69,13 +82,17 @@ export class RefusalWatch {
     const filtered = this.#options.filtered();
     if (filtered?.lastSource === undefined) return;
     const { datagrams, lastSource } = filtered;
-    this.#tell(0, datagrams, { reason: 'unknownPeer', outerSource: lastSource, innerSource: undefined });
+    this.#tell(BY_KERNEL, datagrams, {
+      reason: 'unknownPeer',
+      outerSource: lastSource,
+      innerSource: undefined,
+    });
   }
 
   #lookAtLanes(reason: (typeof REASONS)[number]): void {
     const { counters, suspects, underlay } = this.#options;
     const total = counters.reduce((sum, lane) => sum + lane.readDrop(INBOUND, reason), 0);
-    const last = suspects.map((note) => note.read()).find((each) => each?.reason === reason);
+    const last = suspects.map((note) => note.read(reason)).find((each) => each !== undefined);
     if (last === undefined) return;
     this.#tell(reason, total, {
       reason: DROP_REASONS[reason - 1]!.name,
@@ -85,9 +102,10 @@ export class RefusalWatch {
   }
 
   #tell(kind: number, total: number, refusal: Omit<Refusal, 'frames'>): void {
-    const frames = total - (this.#told.get(kind) ?? 0);
-    if (frames <= 0 || !this.#limiter.tryTake(performance.now())) return;
-    this.#told.set(kind, total);
+    const told = this.#told.get(kind)!;
+    const frames = total - told.frames;
+    if (frames <= 0 || !told.limiter.tryTake(performance.now())) return;
+    told.frames = total;
     this.#options.onRefusal({ ...refusal, frames });
   }
 }

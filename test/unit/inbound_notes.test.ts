@@ -105,12 +105,11 @@ function decide(lane: LaneContext, ...rows: Row[]): void {
   decideInbound(burstOf(rows), rows.length, lane);
 }
 
-/** The last frame that was refused for its sender, in words. */
-function suspectOf(lane: LaneContext): Record<string, unknown> | undefined {
-  const suspect = lane.suspects.read();
+/** The last frame that was refused for this reason, in words. */
+function suspectOf(lane: LaneContext, reason: number): Record<string, unknown> | undefined {
+  const suspect = lane.suspects.read(reason);
   return (
     suspect && {
-      reason: suspect.reason,
       outerSource: formatAddress(4, suspect.outerSource),
       innerSource: formatAddress(suspect.family, suspect.innerSource),
     }
@@ -121,12 +120,13 @@ t.test('the last frame that was refused for its sender is noted, of either famil
   const [ipv4, ipv6] = ofBothFamilies(0) as [Uint8Array, Uint8Array];
   const lane = sampleLane();
   decide(lane, { frame: ipv4 }, { frame: ipv6 });
-  t.equal(suspectOf(lane), undefined, 'nothing is noted of those that are let in');
-  decide(lane, { frame: ipv4, outerSource: STRANGER });
-  t.same(suspectOf(lane), { reason: DropReason.unknownPeer, outerSource: STRANGER, innerSource: '10.1.2.2' });
-  decide(lane, { frame: ipv4, outerSource: STRANGER }, { frame: ipv6, outerSource: '192.0.2.3' });
-  t.same(suspectOf(lane), {
-    reason: DropReason.spoofedSource,
+  const { unknownPeer, spoofedSource } = DropReason;
+  t.equal(suspectOf(lane, unknownPeer), undefined, 'nothing is noted of those that are let in');
+  decide(lane, { frame: ipv6, outerSource: STRANGER }, { frame: ipv4, outerSource: STRANGER });
+  t.same(suspectOf(lane, unknownPeer), { outerSource: STRANGER, innerSource: '10.1.2.2' });
+  t.equal(suspectOf(lane, spoofedSource), undefined);
+  decide(lane, { frame: ipv6, outerSource: '192.0.2.3' }, { frame: ipv4, outerSource: STRANGER });
+  t.same(suspectOf(lane, spoofedSource), {
     outerSource: '192.0.2.3',
     innerSource: 'fd00:1:0:2::2',
   });
@@ -141,7 +141,8 @@ t.test('a frame that is refused for something else makes nobody a suspect', (t) 
     { frame: innerFrame({ source: '127.0.0.1' }), outerSource: STRANGER },
     { frame: innerFrame({ source: '10.1.2.2', destination: '10.99.0.1' }) },
   );
-  t.equal(lane.suspects.read(), undefined);
+  for (const reason of [DropReason.unknownPeer, DropReason.spoofedSource])
+    t.equal(lane.suspects.read(reason), undefined);
   t.end();
 });
 

@@ -125,6 +125,21 @@ t.test("this host's own address is that of the underlay", (t) => {
   t.end();
 });
 
+t.test('a host inside the overlay is none, as its datagrams would come back to us as frames', (t) => {
+  for (const [underlay, address, network] of [
+    [4, '10.1.3.5', '10.1.0.0/16'],
+    [6, 'fd00:1:0:3::5', 'fd00:1::/48'],
+  ] as const) {
+    const { table, told } = tableFor(viewOf(underlay));
+    const value = underlay === 4 ? valueOf(address) : valueOf('192.0.2.3', address);
+    table.replace([entry(KEY_3, value)]);
+    const fault = `its public IP ${address} lies inside the network ${network}; frames to it would loop`;
+    t.strictSame(told, [`${KEY_3}: ${fault}`]);
+    t.match(table, { leases: 1, skipped: 1, peers: [] });
+  }
+  t.end();
+});
+
 t.test('a fault of one family leaves the other', (t) => {
   const rows: [key: string, peer: string, fault: string][] = [
     ['10.1.3.0-24&fd00:2::-64', V4_3, 'fd00:2::/64 lies outside the network fd00:1::/48'],

@@ -22,14 +22,15 @@ function lane(): { counters: LaneCounters; note: SuspectNote } {
 
 t.test('a note is read back as it was written, in both families', (t) => {
   const { note } = lane();
-  t.equal(note.read(), undefined, 'none yet');
+  t.equal(note.read(spoofedSource), undefined, 'none yet');
   note.write(spoofedSource, false, OUTER, 0, IPV4_FRAME, 0);
-  t.match(note.read(), { reason: spoofedSource, family: 4 });
-  t.same([...note.read()!.innerSource], [...parseAddress('10.9.8.7').words]);
-  t.same([...note.read()!.outerSource], [...OUTER]);
+  t.equal(note.read(unknownPeer), undefined, 'of this reason still none');
   note.write(unknownPeer, true, OUTER, 0, IPV6_FRAME, 0);
-  t.match(note.read(), { reason: unknownPeer, family: 6 });
-  t.same([...note.read()!.innerSource], [...parseAddress('fd00::5').words]);
+  const [spoofed, unknown] = [note.read(spoofedSource)!, note.read(unknownPeer)!];
+  t.match([spoofed.family, unknown.family], [4, 6], 'neither takes the place of the other');
+  t.same([...spoofed.innerSource], [...parseAddress('10.9.8.7').words]);
+  t.same([...spoofed.outerSource], [...OUTER]);
+  t.same([...unknown.innerSource], [...parseAddress('fd00::5').words]);
   t.end();
 });
 
@@ -80,4 +81,26 @@ t.test('what the kernel refused is told with the last sender', async (t) => {
   await until('it is told', () => told.length > 0);
   const expected = { reason: 'unknownPeer', frames: 12, outerSource: '198.51.100.9', innerSource: undefined };
   t.same(told, [expected]);
+});
+
+t.test('a flood of strangers does not keep a peer that lies out of the log', async (t) => {
+  const { counters, note } = lane();
+  const told: Refusal[] = [];
+  let datagrams = 0;
+  const watch = new RefusalWatch({
+    underlay: 4,
+    counters: [counters],
+    suspects: [note],
+    filtered: () => ({ datagrams: (datagrams += 1000), lastSource: '198.51.100.9' }),
+    onRefusal: (refusal) => told.push(refusal),
+  });
+  t.teardown(() => watch.close());
+  const ofReason = (reason: string): Refusal[] => told.filter((each) => each.reason === reason);
+  await until('the first few', () => ofReason('unknownPeer').length === 3);
+  note.write(spoofedSource, false, OUTER, 0, IPV4_FRAME, 0);
+  counters.addDrop(INBOUND, spoofedSource, 1);
+  note.write(unknownPeer, false, parseAddress('192.0.2.99').words, 0, IPV6_FRAME, 0);
+  await until('the peer is told', () => ofReason('spoofedSource').length === 1);
+  const peer = { reason: 'spoofedSource', frames: 1, outerSource: '192.0.2.7', innerSource: '10.9.8.7' };
+  t.same(ofReason('spoofedSource'), [peer]);
 });

@@ -248,6 +248,10 @@ t.test('subnets lie inside the network and do not overlap', (t) => {
       ['peers[0].subnet: 10.2.2.0/24 is not inside network 10.1.0.0/16'],
     ],
     [
+      withPeers({ ...PEER, publicIp: '10.1.3.5' }),
+      ['peers[0].publicIp: 10.1.3.5 lies inside network 10.1.0.0/16: its datagrams would loop'],
+    ],
+    [
       withPeers({ ...PEER, subnet: '10.1.1.0/24' }),
       ["peers[0].subnet: 10.1.1.0/24 is this host's own subnet"],
     ],
@@ -297,7 +301,7 @@ t.test('subnets that begin at one address overlap, whichever is wider', (t) => {
 t.test('addresses above 127 sort as unsigned', (t) => {
   const file = { network: '0.0.0.0/0', subnet: '10.0.0.0/8' };
   const subnets = ['192.168.0.0/16', '127.0.0.0/8', '128.0.0.0/8', '192.168.7.0/24'];
-  const peers = subnets.map((subnet) => ({ subnet, publicIp: '192.0.2.1' }));
+  const peers = subnets.map((subnet) => ({ subnet, publicIp: '2001:db8::1' }));
   t.strictSame(problemsOf({ ...file, peers }), [
     'peers[3].subnet: 192.168.7.0/24 overlaps peers[0].subnet 192.168.0.0/16',
   ]);

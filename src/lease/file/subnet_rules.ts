@@ -1,6 +1,6 @@
 import type { IpFamily } from '../../ip_address.js';
-import { contains, formatPrefix, overlaps, parsePrefix, type Prefix } from '../../prefix.js';
-import { isObject, KEYS, peersOf } from './routes_file_keys.js';
+import { contains, formatPrefix, hostPrefix, overlaps, parsePrefix, type Prefix } from '../../prefix.js';
+import { isObject, type JsonObject, KEYS, peersOf } from './routes_file_keys.js';
 
 /** A subnet and the place in the file that names it. */
 interface Claim {
@@ -9,7 +9,8 @@ interface Claim {
 }
 
 /**
- * The rules between the subnets of one family in a routes file: each lies inside the network, and no two overlap.
+ * The rules between the prefixes and addresses of one family in a routes file: each subnet lies inside the network, no public IP
+ * does (its datagrams would come back to us as frames), and no two subnets overlap.
  *
  * Takes the raw value and skips what is missing or malformed, so that one run names the faults of both kinds.
  *
@@ -26,7 +27,7 @@ export function findSubnetProblems(file: unknown, family: IpFamily): string[] {
   const problems: string[] = [];
   if (network !== undefined) {
     const claims = own === undefined ? peers : [own, ...peers];
-    problems.push(...outside(networkKey, network, claims));
+    problems.push(...outside(networkKey, network, claims), ...inside(networkKey, network, file));
   }
   if (own !== undefined) problems.push(...overlappingOwn(own, peers));
   problems.push(...overlappingEachOther(peers));
@@ -40,6 +41,15 @@ function outside(networkKey: string, network: Prefix, claims: readonly Claim[]):
       ({ where, prefix }) =>
         `${where}: ${formatPrefix(prefix)} is not inside ${networkKey} ${formatPrefix(network)}`,
     );
+}
+
+function inside(networkKey: string, network: Prefix, file: JsonObject): string[] {
+  return peersOf(file).flatMap(({ where, peer: { publicIp } }) => {
+    const host = readAddress(publicIp);
+    if (host === undefined || !contains(network, host)) return [];
+    const around = `${networkKey} ${formatPrefix(network)}`;
+    return [`${where}.publicIp: ${String(publicIp)} lies inside ${around}: its datagrams would loop`];
+  });
 }
 
 function overlappingOwn(own: Claim, peers: readonly Claim[]): string[] {
@@ -103,5 +113,14 @@ function readPrefix(value: unknown, family: IpFamily): Prefix | undefined {
     return prefix.family === family ? prefix : undefined;
   } catch {
     return undefined; // reported as a problem of the field
+  }
+}
+
+function readAddress(value: unknown): Prefix | undefined {
+  if (typeof value !== 'string') return undefined;
+  try {
+    return hostPrefix(value);
+  } catch {
+    return undefined; // as above
   }
 }
