@@ -206,8 +206,21 @@ function judgeFull(about: FindingsAbout, { full, address }: InnerFacts, peer: Pe
   about.fault(
     'fullSizeLost',
     `${address}: small frames are answered, and those of ${bytes} bytes are not: ${echoText(outcome)}`,
-    `connections stall when they send much: let ICMP through on the underlay, run the daemon with --path-probe-seconds, ` +
-      'or give the hosts a smaller --mtu',
+    `connections stall when they send much: ${stallRemedy(bytes, peer)}`,
+  );
+}
+
+function stallRemedy(bytes: number, { pathMtuBytes, address }: PeerFacts): string {
+  if (pathMtuBytes !== null && pathMtuBytes < bytes) {
+    const lockBytes = pathMtuBytes + OVERHEAD_BYTES[familyOf(address)];
+    return (
+      `the path takes less than IPv6 needs: a larger MTU on the way, or on both hosts, so that the kernel makes fragments, ` +
+      `'ip route add PEER via GATEWAY mtu lock ${lockBytes}'; docs/mtu.md`
+    );
+  }
+  return (
+    `let ICMP through on the underlay, or give the hosts a smaller --mtu; the daemon's probes find it seconds after ` +
+    'the path is used, if --path-probe-seconds is not 0'
   );
 }
 
@@ -228,7 +241,7 @@ function judgeSize(about: FindingsAbout, peer: PeerFacts, { status }: NetworkFac
     about.warn(
       'underlayNarrow',
       `echoes of more than ${largestBytes} bytes are lost on the underlay, and a full frame needs ${neededBytes}`,
-      `give the hosts --mtu ${largestBytes - OVERHEAD_BYTES[familyOf(address)]}, or let the daemon find out: --path-probe-seconds`,
+      `give the hosts --mtu ${largestBytes - OVERHEAD_BYTES[familyOf(address)]}, or let the daemon find out, which takes seconds: --path-probe-seconds is not to be 0`,
     );
   }
 }
