@@ -1,9 +1,8 @@
+import { OUTER_HEADER_BYTES } from '../encap/outer_headers.js';
 import { familyOf, formatEndpoint } from '../ip_address.js';
 import type { Drops, EchoOutcome, InnerFacts, NetworkFacts, PeerFacts } from './facts.js';
 import { echoText, type Finding, FindingsAbout } from './finding.js';
 
-/** IP and UDP header of the outer packet. */
-const OVERHEAD_BYTES = { 4: 28, 6: 48 } as const;
 const MOST_LISTED = 3;
 
 /** Drops that are about frames to or from a peer; others happen on any host at any time. */
@@ -230,7 +229,7 @@ function judgeSize(about: FindingsAbout, peer: PeerFacts, { status }: NetworkFac
   const frameBytes = status.forwarder?.device.mtuBytes;
   if (frameBytes === undefined) return;
   const largestBytes = underlay?.largestBytes ?? null;
-  const neededBytes = frameBytes + OVERHEAD_BYTES[familyOf(address)];
+  const neededBytes = frameBytes + OUTER_HEADER_BYTES[familyOf(address)];
   if (pathMtuBytes !== null) {
     about.warn(
       'pathNarrow',
@@ -241,7 +240,7 @@ function judgeSize(about: FindingsAbout, peer: PeerFacts, { status }: NetworkFac
     about.warn(
       'underlayNarrow',
       `echoes of more than ${largestBytes} bytes are lost on the underlay, and a full frame needs ${neededBytes}`,
-      `give the hosts --mtu ${largestBytes - OVERHEAD_BYTES[familyOf(address)]}, or let the daemon find out, which takes seconds: --path-probe-seconds is not to be 0`,
+      `give the hosts --mtu ${largestBytes - OUTER_HEADER_BYTES[familyOf(address)]}, or let the daemon find out, which takes seconds: --path-probe-seconds is not to be 0`,
     );
   }
 }
