@@ -211,7 +211,7 @@ function judgeFull(about: FindingsAbout, { full, address }: InnerFacts, peer: Pe
 
 function stallRemedy(bytes: number, { pathMtuBytes, address }: PeerFacts): string {
   if (pathMtuBytes !== null && pathMtuBytes < bytes) {
-    const lockBytes = pathMtuBytes + OVERHEAD_BYTES[familyOf(address)];
+    const lockBytes = pathMtuBytes + OUTER_HEADER_BYTES[familyOf(address)];
     return (
       `the path takes less than IPv6 needs: a larger MTU on the way, or on both hosts, so that the kernel makes fragments, ` +
       `'ip route add PEER via GATEWAY mtu lock ${lockBytes}'; docs/mtu.md`
