@@ -3,7 +3,7 @@
  * leaves the chain of extension headers to others (RFC 8200 section 4).
  *
  * ```text
- *  pod1, packets by hand ---- host1 ~ selvage ==== selvage ~ host2 ---- pod2, tcpdump
+ *  pod1, packets by hand ---- host1 ~ selvage ==== selvage ~ host2 ---- pod2, tshark
  *  hop limit 60                                                         56
  * ```
  */
@@ -99,7 +99,7 @@ for (const { underlay, lanes } of [
 ] as const) {
   t.test(`extension headers over ${underlay}, lanes: ${lanes}`, async (t) => {
     const kind = { families: '46', underlay } as const;
-    const scenario = await Scenario.open(t, { record: true, packages: ['tcpdump', 'tshark'] });
+    const scenario = await Scenario.open(t, { record: true, packages: ['tshark'] });
     const daemons = await scenario.startPair({ ...kind, extraArgs: ['--lanes', String(lanes)] });
     const mtuBytes = scenario.lab.underlayMtu - overheadBytes(kind);
     await t.test('small', (t) => crosses(t, scenario, daemons, () => 64));

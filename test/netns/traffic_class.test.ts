@@ -1,5 +1,5 @@
 /**
- * Priorities and congestion marks cross the tunnel (RFC 6040, RFC 2983), with tcpdump and tshark as witnesses on the underlay.
+ * Priorities and congestion marks cross the tunnel (RFC 6040, RFC 2983), with tshark as a witness on the underlay.
  *
  * ```text
  *  pod1 ---- host1 flannel0 ~ selvage === router === selvage ~ flannel0 host2 ---- pod2
@@ -188,7 +188,7 @@ async function open(
   kind: NetworkKind,
   extraArgs: readonly string[],
 ): Promise<{ scenario: Scenario; daemons: SelvageDaemon[] }> {
-  const packages = ['tcpdump', 'tshark'] as const;
+  const packages = ['tshark'] as const;
   const scenario = await Scenario.open(t, { hosts: 3, router: true, record: true, packages });
   return { scenario, daemons: await scenario.startAll({ ...kind, extraArgs }) };
 }
