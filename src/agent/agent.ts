@@ -244,7 +244,7 @@ export class Agent extends EventEmitter<AgentEvents> {
     forwarder.routes.replace(snapshot.peers.map(routeOfPeer));
     await forwarder.settled();
     if (this.#closing !== undefined) return;
-    await this.#host.apply(snapshot, forwarder.tunName, forwarder.mtuBytes);
+    await this.#host.apply(snapshot, forwarder.tunName, forwarder.mtuBytes, forwarder.port);
   }
 
   async #createForwarder(snapshot: RouteSnapshot): Promise<Forwarder> {
@@ -273,7 +273,7 @@ export class Agent extends EventEmitter<AgentEvents> {
     const snapshot = this.#snapshot;
     if (snapshot === undefined || forwarder !== this.#forwarder || this.#closing !== undefined) return;
     try {
-      await this.#host.apply(snapshot, forwarder.tunName, mtuBytes);
+      await this.#host.apply(snapshot, forwarder.tunName, mtuBytes, forwarder.port);
     } catch (error) {
       this.#fail(error instanceof Error ? error : new Error(String(error)));
     }

@@ -26,6 +26,7 @@ interface Target {
   readonly place: Place;
   readonly tunName: string;
   readonly mtuBytes: number;
+  readonly port: number;
 }
 
 /**
@@ -100,10 +101,11 @@ export class HostSetup {
   /**
    * Sets the host up for a place, the first or another.
    *
+   * @param port of the datagrams
    * @throws SelvageError when masquerading was asked for and cannot be had: pods would silently have no way out. All else
    *   that fails is a warning, and is tried again.
    */
-  async apply(place: Place, tunName: string, mtuBytes: number): Promise<void> {
+  async apply(place: Place, tunName: string, mtuBytes: number, port: number): Promise<void> {
     const seconds = this.#options.resyncSeconds || DEFAULT_RESYNC_SECONDS;
     // What can fail here tells it itself.
     this.#again ??= new PeriodicCheck(
@@ -113,7 +115,7 @@ export class HostSetup {
     );
     await this.#again.between(async () => {
       for (const subnet of subnetsOf(this.#target?.place)) this.#formerSubnets.add(subnet);
-      this.#target = { place, tunName, mtuBytes };
+      this.#target = { place, tunName, mtuBytes, port };
       for (const part of this.#parts()) part.renew();
       if (this.#options.firewall?.masquerade === true) await this.#setFirewall();
       await this.#attemptAll();
@@ -139,13 +141,13 @@ export class HostSetup {
 
   async #setFirewall(): Promise<void> {
     const { firewall, resyncSeconds, onWarning } = this.#options;
-    const { place, tunName } = this.#target!;
+    const { place, tunName, port } = this.#target!;
     const networks: FirewallNetwork[] = [];
     if (place.network !== undefined && place.subnet !== undefined) {
-      networks.push({ network: place.network, subnet: place.subnet });
+      networks.push({ network: place.network, subnet: place.subnet, port });
     }
     if (place.ipv6Network !== undefined && place.ipv6Subnet !== undefined) {
-      networks.push({ network: place.ipv6Network, subnet: place.ipv6Subnet });
+      networks.push({ network: place.ipv6Network, subnet: place.ipv6Subnet, port });
     }
     if (this.#firewall !== undefined) {
       await this.#firewall.update(tunName, networks);

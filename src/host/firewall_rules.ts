@@ -5,6 +5,8 @@ import { formatIpv4, parseIpv4Prefix } from '../ipv4_prefix.js';
 export interface FirewallNetwork {
   readonly network: string;
   readonly subnet: string;
+  /** UDP port of the datagrams that carry it. */
+  readonly port: number;
 }
 
 /** Which rules to have. */
@@ -85,18 +87,20 @@ export function acceptRules(network: string): NftObject[][] {
 
 /**
  * flanneld's rules as its iptables mode has them; its nftables mode compares the whole mark and has "source not L" in the
- * fourth rule, so that its last one never matches.
+ * fourth rule, so that its last one never matches. Beside them, what goes to the port of another host keeps its source: as its own
+ * host's, a pod could put frames of any other pod there into the overlay.
  */
 function masqueradeRules({ networks, fullyRandom }: FirewallRules): NftObject[][] {
   const masquerade = { masquerade: fullyRandom ? { flags: 'fully-random' } : null };
   const leave = { return: null };
   return [
     [markedByKubeProxy(), leave],
-    ...networks.flatMap(({ network, subnet }) => [
+    ...networks.flatMap(({ network, subnet, port }) => [
       [match('saddr', '==', subnet), match('daddr', '==', network), leave],
       [match('saddr', '==', network), match('daddr', '==', subnet), leave],
       // A client's address is kept on its way to a local pod.
       [match('saddr', '!=', network), match('daddr', '==', subnet), leave],
+      [match('saddr', '==', network), toPort(port), leave],
       [match('saddr', '==', network), match('daddr', '!=', multicastOf(network)), masquerade],
       // From the host itself to a remote pod: the peer knows no way back but through the overlay.
       [match('saddr', '!=', network), match('daddr', '==', network), masquerade],
@@ -107,6 +111,10 @@ function masqueradeRules({ networks, fullyRandom }: FirewallRules): NftObject[][
 function markedByKubeProxy(): NftObject {
   const left = { '&': [{ meta: { key: 'mark' } }, KUBE_PROXY_MARK] };
   return { match: { op: '==', left, right: KUBE_PROXY_MARK } };
+}
+
+function toPort(port: number): NftObject {
+  return { match: { op: '==', left: { payload: { protocol: 'udp', field: 'dport' } }, right: port } };
 }
 
 function match(field: 'saddr' | 'daddr', op: '==' | '!=', prefix: string): NftObject {

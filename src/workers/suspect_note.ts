@@ -61,15 +61,16 @@ export class SuspectNote {
   ): void {
     const { words } = this;
     const record = recordOf(reason);
-    const version = words[record + VERSION]!;
-    Atomics.store(words, record + VERSION, version + 1);
+    // A thread that was terminated in the middle of a note leaves it odd, and the next one goes on from there.
+    const writing = words[record + VERSION]! | 1;
+    Atomics.store(words, record + VERSION, writing);
     words[record + FAMILY] = isIpv6 ? 6 : 4;
     for (let word = 0; word < ADDRESS_WORDS; word++) {
       words[record + OUTER + word] = sources[sourceAt + word]!;
       if (isIpv6) words[record + INNER + word] = i32(slab, at + IPV6_SOURCE + 4 * word);
     }
     if (!isIpv6) words[record + INNER] = i32(slab, at + IPV4_SOURCE);
-    Atomics.store(words, record + VERSION, (version + 2) | 0);
+    Atomics.store(words, record + VERSION, (writing + 1) | 0);
   }
 
   /**

@@ -36,10 +36,10 @@ type News =
 const PORT = 7000;
 const TABLE = 'selvage-flannel0';
 const NETWORKS = [
-  { network: '10.1.0.0/16', subnet: '10.1.1.0/24' },
-  { network: 'fd00:1::/32', subnet: 'fd00:1:1::/64' },
+  { network: '10.1.0.0/16', subnet: '10.1.1.0/24', port: 8285 },
+  { network: 'fd00:1::/32', subnet: 'fd00:1:1::/64', port: 8285 },
 ];
-const OTHERS = [{ network: '10.2.0.0/16', subnet: '10.2.1.0/24' }];
+const OTHERS = [{ network: '10.2.0.0/16', subnet: '10.2.1.0/24', port: 8285 }];
 const OPTIONS: Options = { tunName: 'flannel0', masquerade: true, forward: true, networks: NETWORKS };
 /** Often, so that no test waits for it. */
 const OFTEN = { ...OPTIONS, resyncSeconds: 0.02 };
@@ -297,7 +297,7 @@ t.test('another device: the table of the former one goes, and that of the new on
 
 t.test('two devices have rules of their own', async (t) => {
   const lab = await openLab(t);
-  const networks = [{ network: '10.9.0.0/16', subnet: '10.9.1.0/24' }];
+  const networks = [{ network: '10.9.0.0/16', subnet: '10.9.1.0/24', port: 8285 }];
   const one = await keep(lab, OFTEN);
   const two = await keep(lab, { ...OFTEN, tunName: 'a "b" %d', networks });
   const LIST = `tell(await (await load('host/firewall.js')).listFirewalls())`;
@@ -420,7 +420,7 @@ t.test('what nft cannot do', async (t) => {
   await t.test('a network that is none', async (t) => {
     const program = await ask(lab, {
       ...OPTIONS,
-      networks: [{ network: '10.1.0.0', subnet: '10.1.1.0/24' }],
+      networks: [{ network: '10.1.0.0', subnet: '10.1.1.0/24', port: 8285 }],
     });
     t.match(program.told, [{ code: 'ERR_PREFIX_INVALID' }]);
   });

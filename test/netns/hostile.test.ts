@@ -22,7 +22,7 @@ import { CheckedLoad } from './checked_load.js';
 import { hostileDatagrams, hostileForgeries, hostileFrames, hostilePackets } from './hostile.js';
 import type { Lab } from './lab.js';
 import { Scenario } from './scenario.js';
-import type { RoutesDocument, SelvageDaemon } from './selvage.js';
+import { overheadBytes, type RoutesDocument, type SelvageDaemon } from './selvage.js';
 import { checkedTcp } from './transfers.js';
 import { until } from './until.js';
 
@@ -80,6 +80,91 @@ for (const { lanes, earlyDrop } of [
     });
   });
 }
+
+for (const { underlay, lanes, earlyDrop } of [
+  { underlay: 'ipv4', lanes: 2, earlyDrop: true },
+  { underlay: 'ipv6', lanes: 1, earlyDrop: false },
+] as const) {
+  const how = `over ${underlay}, ${lanes} ${lanes === 1 ? 'lane' : 'lanes'}, early drop ${earlyDrop ? 'on' : 'off'}`;
+  t.test(`each kind of hostile packet is counted under its reason: ${how}`, async (t) => {
+    const scenario = await Scenario.open(t, { hosts: 4 });
+    const { lab } = scenario;
+    const [one, peer, stranger] = [lab.host(0), lab.host(1), lab.host(STRANGER)];
+    const daemons = await startMembers(scenario, lanes, earlyDrop, underlay);
+    await lab.setPodMtu(lab.underlayMtu - overheadBytes({ underlay }));
+    const load = await CheckedLoad.start(lab);
+
+    const options = {
+      count: 1_500,
+      seconds: 15,
+      perSecond: 300,
+      underlay,
+      victims: ['10.1.1.9', 'fd00:1:1::9'],
+    };
+    const asPeer = [
+      hostileDatagrams(lab, peer, one, { ...options, families: '4', kinds: PLAIN_KINDS }),
+      hostileForgeries(
+        lab,
+        stranger,
+        { as: peer, to: one },
+        { ...options, families: '6', kinds: PLAIN_KINDS.filter((kind) => kind !== 'wrong_checksum') },
+      ),
+    ];
+    const asStranger = hostileDatagrams(lab, stranger, one, { ...options, kinds: STRANGERS_KINDS });
+    const [ofPeer, { sent: strangers }] = await Promise.all([
+      Promise.all(asPeer.map((sender) => sender.report())),
+      asStranger.report(),
+    ]);
+    await load.assertWhole(t);
+    for (const [i, daemon] of daemons.entries()) await isSound(t, daemon, `host ${i + 1}`);
+
+    const [victim, ...others] = await Promise.all(daemons.map((daemon) => daemon.stats()));
+    const { inbound, kernel } = victim!;
+    const { drops } = inbound;
+    const sent = (...kinds: string[]): number =>
+      kinds.reduce(
+        (sum, kind) => sum + ofPeer.reduce((all, { perKind }) => all + (perKind[kind] ?? 0), 0),
+        0,
+      );
+    const nobodys = drops.martian + drops.notUnicast + drops.notLocal + drops.spoofedSource;
+    t.strictSame(
+      [drops.truncated, drops.badVersion, drops.badChecksum, drops.ttlExceeded, nobodys],
+      [
+        sent('empty'),
+        sent('wrong_version'),
+        sent('wrong_checksum'),
+        sent('last_hop'),
+        sent(...MISADDRESSED_KINDS),
+      ],
+      `truncated, badVersion, badChecksum, ttlExceeded; what is not from theirs to ours (${ofPeer.map(({ seed }) => seed).join(', ')})`,
+    );
+    t.ok(drops.spoofedSource >= sent('spoofed_source', 'same_source_and_destination'), 'spoofedSource');
+    const [refused, unknown] = earlyDrop ? [strangers, 0] : [null, strangers];
+    t.equal(kernel.strangersRefused, refused, 'strangers, refused in the kernel');
+    t.equal(drops.unknownPeer, unknown, 'strangers, refused by lanes');
+    const ofPeers = others.reduce(
+      (sum, each) => sum + each.outbound.framesSent + each.inbound.answersSent,
+      0,
+    );
+    const attackers = ofPeer.reduce((sum, each) => sum + each.sent, 0);
+    t.equal(inbound.framesReceived, ofPeers + attackers + unknown, 'received: what peers and attackers sent');
+    t.equal(kernel.udpReceiveOverflow, 0, 'none was lost before');
+  });
+}
+
+t.test("a peer at this host's own address: its frames come back once, and end as spoofed", async (t) => {
+  const scenario = await Scenario.open(t, { hosts: 2 });
+  const { lab } = scenario;
+  const one = lab.host(0);
+  const peers = [{ subnet: lab.host(1).subnet, publicIp: one.publicIp }];
+  const daemon = await scenario.start(0, { routes: { network: lab.network, subnet: one.subnet, peers } });
+  await lab.pod(0).exec('ping', ['-n', '-c', '3', '-W', '1', lab.pod(1).address], { mayFail: true });
+  const { inbound, outbound } = await daemon.stats();
+  t.match(
+    [outbound.framesReceived, outbound.framesSent, inbound.framesReceived, inbound.drops.spoofedSource],
+    [3, 3, 3, 3],
+  );
+});
 
 t.test('hosts whose routes point at each other lose the frame, and say so', async (t) => {
   const scenario = await Scenario.open(t, { hosts: 3 });
@@ -145,7 +230,12 @@ t.test(
   },
 );
 
-async function startMembers(scenario: Scenario, lanes: number, earlyDrop: boolean): Promise<SelvageDaemon[]> {
+async function startMembers(
+  scenario: Scenario,
+  lanes: number,
+  earlyDrop: boolean,
+  underlay: 'ipv4' | 'ipv6' = 'ipv4',
+): Promise<SelvageDaemon[]> {
   const { lab } = scenario;
   const extraArgs = ['--lanes', String(lanes), `--early-drop=${earlyDrop}`];
   const members = MEMBERS.map((i) => lab.host(i));
@@ -154,10 +244,13 @@ async function startMembers(scenario: Scenario, lanes: number, earlyDrop: boolea
       const own = lab.host(i);
       const peers = members
         .filter((peer) => peer !== own)
-        .map(({ subnet, ipv6Subnet, publicIp }) => ({ subnet, ipv6Subnet, publicIp }));
+        .map(({ subnet, ipv6Subnet, publicIp, publicIpv6 }) => ({
+          ...{ subnet, ipv6Subnet },
+          publicIp: underlay === 'ipv6' ? publicIpv6 : publicIp,
+        }));
       const { subnet, ipv6Subnet } = own;
       const routes = { network: lab.network, subnet, ipv6Network: lab.ipv6Network, ipv6Subnet, peers };
-      return scenario.start(i, { families: '46', routes, extraArgs });
+      return scenario.start(i, { families: '46', underlay, routes, extraArgs });
     }),
   );
 }
@@ -198,6 +291,30 @@ const INNER_KINDS = [
   'last_hop',
   'train',
 ];
+
+/** Whose source or destination is not theirs or ours; which of the reasons one of them has depends on the address. */
+const MISADDRESSED_KINDS = [
+  'martian_source',
+  'martian_destination',
+  'same_source_and_destination',
+  'spoofed_source',
+  'to_the_host',
+  'to_somebody_else',
+];
+
+/** Those of which the kind alone says what becomes of them. */
+const PLAIN_KINDS = [
+  'sound',
+  'empty',
+  'wrong_version',
+  'wrong_checksum',
+  'last_hop',
+  'traffic_classes',
+  ...MISADDRESSED_KINDS,
+];
+
+/** Sound but for who sends them. */
+const STRANGERS_KINDS = ['sound', 'spoofed_source', 'to_somebody_else', 'last_hop', 'traffic_classes'];
 
 async function isSound(t: Test, daemon: SelvageDaemon, who: string): Promise<void> {
   const stats = await until(`${who} to be idle`, async () => {

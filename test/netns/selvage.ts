@@ -50,6 +50,8 @@ export interface SelvageOptions extends NetworkKind {
   readonly env?: Readonly<Record<string, string>>;
   /** Arguments of node itself, before the program. */
   readonly nodeArgs?: readonly string[];
+  /** A command and its arguments that end by executing what follows them, such as setpriv. */
+  readonly under?: readonly string[];
 }
 
 /** A line of the daemon's log. */
@@ -220,8 +222,10 @@ export async function startSelvage(lab: Lab, index: number, options: SelvageOpti
   if (!existsSync(SELVAGE_MAIN)) throw new Error(`${SELVAGE_MAIN} is missing: run npm install`);
   const host = lab.host(index);
   const files = daemonFiles(lab, index);
-  const args = [...(options.nodeArgs ?? []), SELVAGE_MAIN, ...runArgs(lab, index, options, files)];
-  const child = host.spawn(process.execPath, args, { env: { ...QUIET, ...options.env } });
+  const { nodeArgs = [], under = [] } = options;
+  const node = [process.execPath, ...nodeArgs, SELVAGE_MAIN, ...runArgs(lab, index, options, files)];
+  const [command = '', ...args] = [...under, ...node];
+  const child = host.spawn(command, args, { env: { ...QUIET, ...options.env } });
   const daemon = new SelvageDaemon(child, files);
   if (options.started === 'spawned') return daemon;
   try {

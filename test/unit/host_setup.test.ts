@@ -28,7 +28,7 @@ t.test('a subnet file that could not be written is tried again until it can', as
   const told: string[] = [];
   const setup = setupOf(t, path, told);
 
-  await setup.apply(PLACE, 'flannel0', 1472);
+  await setup.apply(PLACE, 'flannel0', 1472, 8285);
   t.match(setup.subnetFile, { path, written: false, error: /ENOTDIR|EEXIST/ });
   t.match(told, [/could not be written, so no pod can be attached/]);
 
@@ -50,8 +50,8 @@ t.test('what is tried again is the latest place', async (t) => {
   const path = join(parent, 'subnet.env');
   writeFileSync(parent, '');
   const setup = setupOf(t, path, []);
-  await setup.apply(PLACE, 'flannel0', 1472);
-  await setup.apply({ ...PLACE, subnet: '10.1.9.0/24' }, 'flannel0', 1372);
+  await setup.apply(PLACE, 'flannel0', 1472, 8285);
+  await setup.apply({ ...PLACE, subnet: '10.1.9.0/24' }, 'flannel0', 1372, 8285);
   rmSync(parent);
   await until('the file to be written', () => setup.subnetFile?.written === true);
   t.match(readFileSync(path, 'utf8'), /^FLANNEL_SUBNET=10\.1\.9\.1\/24\nFLANNEL_MTU=1372$/m);
@@ -63,13 +63,13 @@ t.test('nothing is tried again after close', async (t) => {
   writeFileSync(parent, '');
   const told: string[] = [];
   const setup = setupOf(t, join(parent, 'subnet.env'), told);
-  await setup.apply(PLACE, 'flannel0', 1472);
+  await setup.apply(PLACE, 'flannel0', 1472, 8285);
   await setup.close();
   rmSync(parent);
   const other = setupOf(t, join(directory, 'other', 'subnet.env'), []);
   // Another one, which began later and looks as often, has had its turn by then.
   writeFileSync(join(directory, 'other'), '');
-  await other.apply(PLACE, 'flannel0', 1472);
+  await other.apply(PLACE, 'flannel0', 1472, 8285);
   rmSync(join(directory, 'other'));
   await until('the other to be written', () => other.subnetFile?.written === true);
   t.equal(setup.subnetFile?.written, false);
