@@ -63,7 +63,6 @@ class Coalescer {
   /// @returns the number of frames
   uint32_t finish();
 
-  /// @param index 0 to the number of frames - 1
   /// Frames of the burst so far: the bound of `index` below.
   uint32_t frames() const { return chainCount_; }
 

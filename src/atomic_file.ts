@@ -1,4 +1,5 @@
-import { mkdir, open, rename, rm } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { link, mkdir, open, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 
 /**
@@ -22,6 +23,30 @@ export async function writeFileAtomically(path: string, text: string, mode: numb
     throw error;
   }
   await flushDirectory(directory);
+}
+
+/**
+ * The same for a file that is to be made once: of several who make it at a time, in one process or in several, one does
+ * (link(2) replaces nothing).
+ *
+ * @returns whether it was made; false when there is one, which is left alone
+ * @throws the system's error
+ */
+export async function createFileAtomically(path: string, text: string, mode: number): Promise<boolean> {
+  const directory = dirname(path);
+  await mkdir(directory, { recursive: true, mode: 0o755 });
+  const temporary = join(directory, `.${basename(path)}.${randomUUID()}`); // the others have theirs
+  try {
+    await writeFlushed(temporary, text, mode);
+    await link(temporary, path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw error;
+  } finally {
+    await rm(temporary, { force: true });
+  }
+  await flushDirectory(directory);
+  return true;
 }
 
 async function writeFlushed(path: string, text: string, mode: number): Promise<void> {

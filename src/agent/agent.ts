@@ -24,6 +24,7 @@ import type { TraceSession } from '../workers/trace_session.js';
 import { type AgentOptions, DEFAULT_STATE_DIRECTORY, portOf, routesSnapshotName } from './agent_options.js';
 import { type AgentStatus, statusOf } from './agent_status.js';
 import type { AgentView, SourceView, UnderlayView } from './agent_view.js';
+import { ONE_NETWORK } from './control_handler.js';
 import { ControlServer } from './control_server.js';
 import { HostSetup } from './host_setup.js';
 import { traceNotReady } from './trace_stream.js';
@@ -133,7 +134,8 @@ export class Agent extends EventEmitter<AgentEvents> {
    * @throws SelvageError ERR_TRACE_FILTER, ERR_TRACE_BUSY; ERR_TRACE_NOT_READY while there is no forwarder
    */
   trace(options: TraceOptions, listener: TraceListener): TraceSession {
-    if (this.#forwarder === undefined) throw traceNotReady();
+    // One that is about to make place for another takes no trace any more.
+    if (this.#forwarder === undefined || this.#moving) throw traceNotReady();
     return this.#forwarder.trace(options, listener);
   }
 
@@ -143,7 +145,10 @@ export class Agent extends EventEmitter<AgentEvents> {
     if (socketPath === undefined && health === undefined) return;
     this.#control = await ControlServer.open({
       view: () => this.view(),
-      trace: (options, listener) => this.trace(options, listener),
+      trace: (options, listener, segment) => {
+        if (segment !== undefined) throw new SelvageError('ERR_SEGMENT', ONE_NETWORK);
+        return this.trace(options, listener);
+      },
       ...(socketPath === undefined ? {} : { socketPath }),
       ...(health === undefined ? {} : { health }),
     });

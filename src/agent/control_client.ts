@@ -27,7 +27,10 @@ export async function readStatus(socketPath: string, segment?: string): Promise<
   const answer = await readAnyStatus(socketPath, pageOf('/status', segment));
   if (!isSegments(answer)) return answer;
   const names = answer.segments.map(({ name }) => name).join(', ');
-  throw segmentError(socketPath, `several segments run here, and none was named; there are ${names}`);
+  throw segmentError(
+    socketPath,
+    `several segments run here, and none was named; there are ${names}; name one with --segment`,
+  );
 }
 
 /**
@@ -134,7 +137,7 @@ function refuseSegment(socketPath: string, body: string): void {
 }
 
 function segmentError(socketPath: string, why: string): SelvageError {
-  return new SelvageError('ERR_SEGMENT', `${socketPath}: ${why}; name one with --segment`);
+  return new SelvageError('ERR_SEGMENT', `${socketPath}: ${why}`);
 }
 
 /** @internal for whatever keeps a request from being answered. */

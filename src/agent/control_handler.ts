@@ -55,6 +55,8 @@ const SEGMENTS_PAGES: Readonly<Record<string, PageOf<SegmentsView>>> = {
 
 /** Of an answer about a segment that is not there, so that a client can tell it from a server that is no selvage. */
 export const NO_SUCH_SEGMENT = 'ERR_SEGMENT';
+/** @internal to who names one where there are none. */
+export const ONE_NETWORK = 'this selvage runs one network, without segments; leave --segment out';
 
 /** Answers GET and HEAD for the given pages, 404 for other paths and 405 for other methods; 500 when a page throws. */
 export function handlerOf(
@@ -98,17 +100,14 @@ async function answer(
   const shown = view();
   const name = new URLSearchParams(query).get('segment');
   if (!hasSegments(shown)) {
-    return name === null
-      ? await page(shown, metrics)
-      : noSuchSegment('this selvage runs one network, without segments');
+    return name === null ? await page(shown, metrics) : noSuchSegment(ONE_NETWORK);
   }
   const ofAll = SEGMENTS_PAGES[path];
   if (name === null && ofAll !== undefined) return await ofAll(shown, metrics);
   const segment = shown.segments.find((each) => each.name === name);
   if (segment !== undefined) return await page(segment.agent, metrics);
-  return noSuchSegment(
-    `${wrongSegment(name)}; there are ${shown.segments.map((each) => each.name).join(', ')}`,
-  );
+  const names = shown.segments.map((each) => each.name).join(', ');
+  return noSuchSegment(`${wrongSegment(name)}; there are ${names}; name one with --segment`);
 }
 
 function wrongSegment(name: string | null): string {

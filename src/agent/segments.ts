@@ -84,8 +84,11 @@ export class Segments {
   }
 
   async #close(): Promise<void> {
-    await Promise.all(this.segments.map((segment) => segment.close()));
-    await this.#control?.close();
+    try {
+      await Promise.all(this.segments.map((segment) => segment.close()));
+    } finally {
+      await this.#control?.close();
+    }
   }
 }
 

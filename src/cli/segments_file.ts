@@ -224,6 +224,9 @@ function isText(value: unknown): value is string {
 }
 
 function refusedKey(key: string, where: string): string {
+  if (key === 'exit-on-lease-loss') {
+    return `${where}: "${key}" is not for segments: one network must not end the others; leave it out`;
+  }
   if (PROCESS_OPTIONS.includes(key)) {
     return `${where}: "${key}" is about the whole process: say --${key} on the command line`;
   }

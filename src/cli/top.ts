@@ -27,7 +27,7 @@ Examples:
   selvage top --segment blue --interval 5
   selvage top --once | grep -A9 lost
 
-Exit codes: 0 ended by a key or a signal, or all was printed; 1 no daemon; 2 the command line is wrong.`,
+Exit codes: 0 ended by a key or a signal in a terminal, or all was printed; 1 no daemon; 2 the command line is wrong.`,
   options: [
     {
       name: 'interval',

@@ -5,6 +5,8 @@ import { choiceOption, type CliOption, type CliValues, integerOption, usageError
 import { PROTOCOLS } from './trace_text.js';
 
 const FILTERS = 'Filters (all that are given must hold)';
+/** TCP, UDP, DCCP, SCTP and UDP-Lite. */
+const PROTOCOLS_WITH_PORTS: readonly number[] = [6, 17, 33, 132, 136];
 const MOST_PORT = 65_535;
 const MOST_COUNT = 2_147_483_647;
 const MOST_SECONDS = 86_400;
@@ -84,7 +86,26 @@ function traceOptions(values: CliValues): TraceOptions {
     reason: reasonOption(values),
     recordsPerSecond: integerOption(values, 'rate', 1, MOST_RATE),
   };
+  refuseContradiction(options);
   return options;
+}
+
+/** Filters that no frame can pass: silence would be taken for an answer. */
+function refuseContradiction(options: TraceOptions): void {
+  const { host, source, destination, protocol, direction, reason } = options;
+  const given = [host, source, destination].filter((text) => text !== undefined);
+  if (new Set(given.map((text) => text.includes(':'))).size > 1) {
+    throw usageError('--host, --src and --dst are to be of one family: no frame has addresses of both');
+  }
+  const ports = [options.port, options.sourcePort, options.destinationPort];
+  const withPort = ports.some((port) => port !== undefined);
+  if (protocol !== undefined && withPort && !PROTOCOLS_WITH_PORTS.includes(protocol)) {
+    throw usageError('--proto and --port: frames of that protocol have no ports; leave one of the two out');
+  }
+  const ends = DROP_REASONS.find(({ name }) => name === reason)?.directions;
+  if (ends !== undefined && direction !== undefined && !ends.includes(direction)) {
+    throw usageError(`--reason ${reason} and --direction: frames end for it in the other direction only`);
+  }
 }
 
 /** A text that the library checks; its own name for it is not the user's. */

@@ -1,5 +1,6 @@
 import type { AgentRoute, AgentStatus } from '../agent/agent_status.js';
 import { isSegments, readAgentRoutes, readDaemonStatus, readStatus } from '../agent/control_client.js';
+import { IPV6_MIN_MTU_BYTES } from '../encap/ipv6_header.js';
 import { SelvageError } from '../errors.js';
 import { familyOf, formatEndpoint, type IpFamily, parseAddress } from '../ip_address.js';
 import type { Drops, EchoOutcome, InnerFacts, NetworkFacts, PeerFacts, PortOutcome } from './facts.js';
@@ -185,8 +186,9 @@ class PathCheck {
     ]);
     const facts = { address, role, kernelDevice, small: small ?? null };
     if (small?.kind !== 'answered' || fullBytes <= SMALL_BYTES) return { ...facts, full: null };
-    const outcome: EchoOutcome = (await this.#prober.echo(address, fullBytes)) ?? { kind: 'silent' };
-    return { ...facts, full: { bytes: fullBytes, outcome } };
+    const bytes = familyOf(address) === 6 ? Math.max(fullBytes, IPV6_MIN_MTU_BYTES) : fullBytes; // senders of IPv6 go no lower
+    const outcome: EchoOutcome = (await this.#prober.echo(address, bytes)) ?? { kind: 'silent' };
+    return { ...facts, full: { bytes, outcome } };
   }
 
   /** A peer through which something came back has a port that answers: no need to ask. */

@@ -20,6 +20,14 @@ import {
   ICMPV6_TIME_EXCEEDED,
   ICMPV6_UNREACHABLE,
 } from '../encap/icmpv6_header.js';
+import {
+  IPV4_MIN_HEADER_BYTES,
+  ipv4HeaderBytes,
+  ipv4Protocol,
+  ipVersion,
+  PROTOCOL_ICMP,
+} from '../encap/ipv4_header.js';
+import { IPV6_HEADER_BYTES, ipv6NextHeader, NEXT_HEADER_ICMPV6 } from '../encap/ipv6_header.js';
 import type { IpFamily } from '../ip_address.js';
 
 /** A message about one of our packets. */
@@ -39,10 +47,6 @@ export type IcmpMessage =
       readonly why: string;
     };
 
-const PROTOCOL_ICMP = 1;
-const PROTOCOL_ICMPV6 = 58;
-const IPV4_MIN_HEADER_BYTES = 20;
-const IPV6_HEADER_BYTES = 40;
 const ECHO_HEADER_BYTES = 8;
 const OFFSET_CHECKSUM = 2;
 const OFFSET_IDENTIFIER = 4;
@@ -176,14 +180,14 @@ function quotedEcho(family: IpFamily, bytes: Uint8Array, at: number): QuotedEcho
 /** Where the ICMP message of an IPv4 packet begins. */
 function ipv4PayloadAt(bytes: Uint8Array, at: number): number | undefined {
   if (bytes.length < at + IPV4_MIN_HEADER_BYTES) return undefined;
-  const headerBytes = (u8(bytes, at) & 0x0f) * 4;
-  const isIcmp = u8(bytes, at) >>> 4 === 4 && u8(bytes, at + 9) === PROTOCOL_ICMP;
+  const headerBytes = ipv4HeaderBytes(bytes, at);
+  const isIcmp = ipVersion(bytes, at) === 4 && ipv4Protocol(bytes, at) === PROTOCOL_ICMP;
   return isIcmp && headerBytes >= IPV4_MIN_HEADER_BYTES ? at + headerBytes : undefined;
 }
 
 /** Our requests have no extension headers. */
 function ipv6EchoAt(bytes: Uint8Array, at: number): number | undefined {
   if (bytes.length < at + IPV6_HEADER_BYTES) return undefined;
-  const isEcho = u8(bytes, at) >>> 4 === 6 && u8(bytes, at + 6) === PROTOCOL_ICMPV6;
+  const isEcho = ipVersion(bytes, at) === 6 && ipv6NextHeader(bytes, at) === NEXT_HEADER_ICMPV6;
   return isEcho ? at + IPV6_HEADER_BYTES : undefined;
 }

@@ -1,9 +1,8 @@
+import { OUTER_HEADER_BYTES } from '../encap/outer_headers.js';
 import { familyOf, formatEndpoint } from '../ip_address.js';
 import type { Drops, EchoOutcome, InnerFacts, NetworkFacts, PeerFacts } from './facts.js';
 import { echoText, type Finding, FindingsAbout } from './finding.js';
 
-/** IP and UDP header of the outer packet. */
-const OVERHEAD_BYTES = { 4: 28, 6: 48 } as const;
 const MOST_LISTED = 3;
 
 /** Drops that are about frames to or from a peer; others happen on any host at any time. */
@@ -206,8 +205,21 @@ function judgeFull(about: FindingsAbout, { full, address }: InnerFacts, peer: Pe
   about.fault(
     'fullSizeLost',
     `${address}: small frames are answered, and those of ${bytes} bytes are not: ${echoText(outcome)}`,
-    `connections stall when they send much: let ICMP through on the underlay, run the daemon with --path-probe-seconds, ` +
-      'or give the hosts a smaller --mtu',
+    `connections stall when they send much: ${stallRemedy(bytes, peer)}`,
+  );
+}
+
+function stallRemedy(bytes: number, { pathMtuBytes, address }: PeerFacts): string {
+  if (pathMtuBytes !== null && pathMtuBytes < bytes) {
+    const lockBytes = pathMtuBytes + OUTER_HEADER_BYTES[familyOf(address)];
+    return (
+      `the path takes less than IPv6 needs: a larger MTU on the way, or on both hosts, so that the kernel makes fragments, ` +
+      `'ip route add PEER via GATEWAY mtu lock ${lockBytes}'; docs/mtu.md`
+    );
+  }
+  return (
+    `let ICMP through on the underlay, or give the hosts a smaller --mtu; the daemon's probes find it seconds after ` +
+    'the path is used, if --path-probe-seconds is not 0'
   );
 }
 
@@ -217,7 +229,7 @@ function judgeSize(about: FindingsAbout, peer: PeerFacts, { status }: NetworkFac
   const frameBytes = status.forwarder?.device.mtuBytes;
   if (frameBytes === undefined) return;
   const largestBytes = underlay?.largestBytes ?? null;
-  const neededBytes = frameBytes + OVERHEAD_BYTES[familyOf(address)];
+  const neededBytes = frameBytes + OUTER_HEADER_BYTES[familyOf(address)];
   if (pathMtuBytes !== null) {
     about.warn(
       'pathNarrow',
@@ -228,7 +240,7 @@ function judgeSize(about: FindingsAbout, peer: PeerFacts, { status }: NetworkFac
     about.warn(
       'underlayNarrow',
       `echoes of more than ${largestBytes} bytes are lost on the underlay, and a full frame needs ${neededBytes}`,
-      `give the hosts --mtu ${largestBytes - OVERHEAD_BYTES[familyOf(address)]}, or let the daemon find out: --path-probe-seconds`,
+      `give the hosts --mtu ${largestBytes - OUTER_HEADER_BYTES[familyOf(address)]}, or let the daemon find out, which takes seconds: --path-probe-seconds is not to be 0`,
     );
   }
 }

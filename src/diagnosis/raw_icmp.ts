@@ -135,7 +135,7 @@ function unloadable(error: unknown): Probing & { available: false } {
       ? "the package 'raw-socket' is not installed"
       : `the package 'raw-socket' does not load: ${messageOf(error).split('\n')[0]}`,
     remedy: isMissing
-      ? "'npm install raw-socket' beside selvage: it is optional, and needs a C++ compiler"
+      ? "'npm install raw-socket' beside selvage: it is optional, and needs a C++ compiler and Node's headers (npm_config_nodedir=/usr takes those in /usr)"
       : "'npm rebuild raw-socket' with the Node that runs selvage",
   };
 }

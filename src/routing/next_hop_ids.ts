@@ -46,15 +46,20 @@ export class NextHopIds {
     this.#listener = listener;
   }
 
-  /** Counts one more use of the endpoint; assigns an id when it is the first. Pairs with {@link release}. */
-  borrow(endpoint: Endpoint): number {
+  /**
+   * Counts one more use of the endpoint; assigns an id when it is the first. Pairs with {@link release}.
+   *
+   * @param formerId the id that it had, which it gets again if that is free
+   */
+  borrow(endpoint: Endpoint, formerId = 0): number {
     const key = keyOf(endpoint);
     const known = this.#find(key, endpoint);
     if (known !== undefined) {
       known.uses++;
       return known.id;
     }
-    const id = this.#takeLowest();
+    const isFree = formerId >= FIRST_ID && this.#byId[formerId] === undefined;
+    const id = isFree ? formerId : this.#takeLowest();
     const entry: Entry = { id, endpoint, uses: 1, next: this.#byKey.get(key) };
     this.#byKey.set(key, entry);
     this.#byId[id] = entry;

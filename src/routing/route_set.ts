@@ -311,7 +311,8 @@ export class RouteSet {
 
   /** New uses are counted before old ones end, so that no endpoint in both loses its id in between. */
   #adopt(entries: Map<string, Entry>): void {
-    for (const entry of entries.values()) entry.id = this.#ids.borrow(entry.endpoint);
+    // Those that a failed change had ended get the ids that lanes still know them by.
+    for (const entry of entries.values()) entry.id = this.#ids.borrow(entry.endpoint, entry.id);
     for (const { id } of this.#routes.values()) this.#ids.release(id);
     this.#routes = entries;
   }

@@ -9,7 +9,10 @@ export interface Burst {
   readonly slab: Uint8Array;
   /** Bytes from the slab's start to the first byte of the frame's IP header. */
   readonly offset: Int32Array;
-  /** Bytes of the frame; of a superframe, the whole of it. The first frame (`wireBytes`; outbound the whole) lies together at `offset`. */
+  /**
+   * Bytes of the frame; of a superframe, the whole of it. All of them lie together at `offset`; of an inbound superframe only the
+   * first `wireBytes`.
+   */
   readonly length: Int32Array;
   /** Wire-sized frames in this row: 1 for an ordinary frame, more for a superframe, 0 when its gso fields lie. */
   readonly segments: Int32Array;

@@ -24,9 +24,11 @@ import {
 } from '../encap/icmpv6_header.js';
 import { ipVersion } from '../encap/ipv4_header.js';
 import { IPV6_MIN_MTU_BYTES } from '../encap/ipv6_header.js';
-import { type Burst, CUT_NONE } from '../tun/burst.js';
+import { LOCAL } from '../routing/route_table.js';
+import { type Burst, CUT_NONE, CUT_OUTER } from '../tun/burst.js';
 import { OUTBOUND } from './counters.js';
 import type { LaneContext } from './lane_context.js';
+import { pathMtuOf } from './path_fit.js';
 
 /**
  * Writes an ICMP error about row `i`, unless the rules forbid one or the limit is reached.
@@ -69,7 +71,8 @@ export function answerRow(
   out.length[row] = bytes;
   out.wireBytes[row] = bytes;
   out.fate[row] = fate;
-  out.cut[row] = CUT_NONE;
+  // The next hop of an answer may take less than the 1,280 bytes that an ICMPv6 error can have.
+  out.cut[row] = isIpv6 && fate !== LOCAL && bytes > pathMtuOf(lane, fate) ? CUT_OUTER : CUT_NONE;
   out.outerClass[row] = lane.copyClass ? outerClassOf(out.slab, outAt) : 0;
   answers.count = row + 1;
 }

@@ -1,4 +1,5 @@
 import { IPV6_MIN_MTU_BYTES } from '../encap/ipv6_header.js';
+import { OUTER_HEADER_BYTES } from '../encap/outer_headers.js';
 import { SelvageError } from '../errors.js';
 import { ADDRESS_WORDS, formatAddress, type IpFamily, parseAddress, putIpv6Words } from '../ip_address.js';
 import { containsIpv4Prefix, formatIpv4, type Ipv4Prefix, parseIpv4Prefix } from '../ipv4_prefix.js';
@@ -8,8 +9,6 @@ import { SourceCheck } from './lane_context.js';
 
 /** flanneld's default port for its udp backend. */
 export const DEFAULT_PORT = 8285;
-/** Bytes before each inner packet: IPv4 (20 bytes) or IPv6 (40 bytes), and UDP (8 bytes). */
-const OVERHEAD_BYTES = { 4: 28, 6: 48 } as const;
 
 /** What {@link createForwarder} takes. `network` and `subnet`, `ipv6Network` and `ipv6Subnet`, or all four. */
 export interface ForwarderOptions {
@@ -110,7 +109,7 @@ export function checkOptions(options: ForwarderOptions): CheckedOptions {
     ipv6,
     address: options.address,
     underlay,
-    overheadBytes: OVERHEAD_BYTES[underlay],
+    overheadBytes: OUTER_HEADER_BYTES[underlay],
     port: integer('port', options.port ?? DEFAULT_PORT, 0, 65_535),
     tunName: deviceName(options.tunName ?? 'flannel0'),
     mtuBytes:

@@ -21,6 +21,8 @@ export interface LaneListener {
 /** A crash is rare, so the first restart is at once; a lane that dies again and again must not eat a core. */
 const FIRST_BACK_OFF_MILLIS = 10;
 const LAST_BACK_OFF_MILLIS = 5000;
+/** A thread that is started again loads its modules in a fraction of a second; on a busy machine in a few. */
+const LONGEST_RESTART_MILLIS = 5000;
 /** A lane that lived this long had recovered from the last crash. */
 const HEALTHY_MILLIS = 10_000;
 
@@ -77,10 +79,18 @@ export class LaneSupervisor {
     this.#tables?.postMessage(table);
   }
 
-  /** Resolves once the lane has ended. The caller has set STOP and woken it. */
+  /**
+   * Resolves once the lane has ended. The caller has set STOP and woken it.
+   *
+   * A thread that dies before it takes its task up leaves the pool with a task that nobody runs and nobody ends, so a lane that
+   * does not forward is waited for only as long as one takes to come up.
+   */
   async stopped(): Promise<void> {
     this.#stopping.abort();
-    await this.#ended;
+    const isForwarding =
+      new ControlWords(this.#settings.control).observed(this.#settings.lane) !== NOT_RUNNING;
+    if (isForwarding) await this.#ended;
+    else await Promise.race([this.#ended, sleep(LONGEST_RESTART_MILLIS, undefined, { ref: false })]);
   }
 
   async #keepRunning(): Promise<void> {

@@ -64,7 +64,7 @@ export interface TraceReaderOptions {
  *
  * | from     | to       | by                                  | never |
  * |----------|----------|-------------------------------------|-------|
- * | idle     | tracing  | `start`                             | while a lane still writes for the trace before |
+ * | idle     | tracing  | `start`                             | while a lane still writes for the trace before, or its session has yet to read |
  * | tracing  | stopping | `stop`                              | |
  * | stopping | idle     | every lane has ended its recording  | a record or a count after that |
  */
@@ -75,6 +75,7 @@ export class TraceReader {
   readonly #dateOf: (nowMillis: number) => Date;
   readonly #flow = new Int32Array(FLOW_WORDS);
   #shown = 0;
+  #isHeld = false;
   /** What the lanes had kept back when the trace began. */
   #limitedBefore = 0;
   #overrunBefore = 0;
@@ -101,11 +102,11 @@ export class TraceReader {
   /**
    * Begins a trace. What an earlier one left unread is gone.
    *
-   * @throws SelvageError ERR_TRACE_FILTER; ERR_TRACE_BUSY unless {@link idle}
+   * @throws SelvageError ERR_TRACE_FILTER; ERR_TRACE_BUSY unless {@link idle}, and while it is held
    */
   start(options: TraceOptions): void {
     checkTraceOptions(options);
-    if (!this.idle) throw traceBusy();
+    if (this.#isHeld || !this.idle) throw traceBusy();
     const { peer, recordsPerSecond = DEFAULT_RECORDS_PER_SECOND } = options;
     const filter = compileFilter(options, peer === undefined ? [] : this.#nextHops.idsOf(canonical(peer)));
     this.#shown = 0;
@@ -118,6 +119,15 @@ export class TraceReader {
       Atomics.store(words, RING_TAIL, Atomics.load(words, RING_HEAD));
       Atomics.add(words, RING_EPOCH, 1);
     }
+  }
+
+  /** Keeps another trace from beginning before the last records and counts of this one are read. Pairs with {@link letGo}. */
+  hold(): void {
+    this.#isHeld = true;
+  }
+
+  letGo(): void {
+    this.#isHeld = false;
   }
 
   /** Ends the trace, if one is on. Read until {@link idle} and once more for the rest. */
@@ -165,7 +175,8 @@ export class TraceReader {
     const segments = Math.max(1, words[slot + SLOT_SEGMENTS]!);
     const lengthBytes = words[slot + SLOT_LENGTH]!;
     const at = slotBytesAt(slot);
-    const head = Uint8Array.from(bytes.subarray(at, at + keptBytes(lengthBytes)));
+    const wireBytes = words[slot + SLOT_WIRE_BYTES]!;
+    const head = Uint8Array.from(bytes.subarray(at, at + keptBytes(direction, lengthBytes, wireBytes)));
     const inbound = direction === INBOUND;
     return {
       lane,
@@ -177,7 +188,7 @@ export class TraceReader {
       nextHop: (fate > 0 && this.#nextHops.endpointOf(fate)) || null,
       outerSource: inbound ? formatAddress(this.#underlay, words, slot + SLOT_SOURCE) : null,
       lengthBytes,
-      wireBytes: words[slot + SLOT_WIRE_BYTES]!,
+      wireBytes,
       flow: this.#flowOf(head),
       head,
     };

@@ -38,7 +38,10 @@ export interface TraceRecord {
   readonly wireBytes: number;
   /** Null when its bytes are no IP header. */
   readonly flow: TraceFlow | null;
-  /** Its first 120 bytes, or all; as sent when it went on, so with the TTL decremented. */
+  /**
+   * Its first 120 bytes, or all; as sent when it went on, so with the TTL decremented. Of a superframe that came in, no more than
+   * its first datagram.
+   */
   readonly head: Uint8Array;
 }
 

@@ -18,6 +18,7 @@
  * sequentially consistent, so once main has ended a trace and read 0, no lane writes for it any more.
  */
 import { ADDRESS_WORDS } from '../ip_address.js';
+import { INBOUND } from './counters.js';
 import { FILTER_WORDS } from './trace_filter.js';
 
 const LINE_WORDS = 16;
@@ -53,7 +54,7 @@ export const SLOT_LOST_ERRNO = 7;
 export const SLOT_SOURCE = 8;
 export const SLOT_HEAD = SLOT_SOURCE + ADDRESS_WORDS;
 
-/** Bytes kept of a frame: what lies together of a superframe, see `Burst.length`. Both IP headers, TCP with all options. */
+/** Most bytes kept of a frame: the IP header of either family with room for extensions, and TCP with all its options. */
 export const HEAD_BYTES = 120;
 
 /** A view of one lane's block, on any thread. */
@@ -84,10 +85,14 @@ export function isFull(head: number, tail: number): boolean {
   return ((head - tail) | 0) >= SLOTS;
 }
 
-/** Bytes that a slot holds of a frame of this length. */
-export function keptBytes(length: number): number {
-  if (length <= 0) return 0;
-  return length < HEAD_BYTES ? length : HEAD_BYTES;
+/**
+ * Bytes that a slot holds of a frame. Of an inbound superframe only the first datagram lies together in the slab; behind it is
+ * another one, with headers of its own.
+ */
+export function keptBytes(direction: number, length: number, wireBytes: number): number {
+  const together = direction === INBOUND && wireBytes < length ? wireBytes : length;
+  if (together <= 0) return 0;
+  return together < HEAD_BYTES ? together : HEAD_BYTES;
 }
 
 /** Index into `TraceRing.bytes` of the frame that a slot holds. */

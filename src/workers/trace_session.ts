@@ -29,6 +29,7 @@ export class TraceSession {
     this.device = device;
     this.lanes = reader.lanes;
     this.#reader = reader;
+    reader.hold();
     this.#listener = listener;
     this.#timer = setInterval(() => this.#look(), LOOK_MILLIS);
     this.#timer.unref();
@@ -57,8 +58,10 @@ export class TraceSession {
     do await sleep(LOOK_AGAIN_MILLIS);
     while (!this.#reader.idle && Date.now() < deadline);
     this.#look();
+    const totals = this.#reader.totals();
+    this.#reader.letGo();
     this.#listener.onEnd();
-    return this.#reader.totals();
+    return totals;
   }
 
   #look(): void {

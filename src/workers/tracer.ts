@@ -113,7 +113,8 @@ export class Tracer {
     const fate = burst.fate[i]!;
     const reason = rowReason(direction, fate, lost, burst.lostErrno[i]!);
     if (!matchesVerdict(filter, direction, fate, reason, burst.source, i * ADDRESS_WORDS)) return false;
-    readInnerFlow(burst.slab, burst.offset[i]!, keptBytes(burst.length[i]!), flow);
+    const kept = keptBytes(direction, burst.length[i]!, burst.wireBytes[i]!);
+    readInnerFlow(burst.slab, burst.offset[i]!, kept, flow);
     return matchesFlow(filter, flow);
   }
 
@@ -141,7 +142,7 @@ export class Tracer {
     }
     const from = burst.offset[i]!;
     const to = slotBytesAt(slot);
-    const kept = keptBytes(length);
+    const kept = keptBytes(direction, length, burst.wireBytes[i]!);
     for (let byte = 0; byte < kept; byte++) bytes[to + byte] = slab[from + byte]!;
     this.head = (this.head + 1) | 0;
   }

@@ -27,8 +27,14 @@ const STOP_SECONDS = 5;
 
 /** Makes each lane die as it begins, as for lack of memory. */
 const NO_LANES = `
-  const { isMainThread, parentPort } = require('node:worker_threads');
-  if (!isMainThread) parentPort?.on('message', () => process.exit(1));`;
+  const { isMainThread } = require('node:worker_threads');
+  const Module = require('node:module');
+  const load = Module._load;
+  const exit = () => process.exit(1);
+  if (!isMainThread) Module._load = function (request, ...rest) {
+    const loaded = load.call(this, request, ...rest);
+    return request === 'node-gyp-build' ? (root) => ({ ...loaded(root), attachLane: exit }) : loaded;
+  };`;
 
 t.setTimeout(120_000);
 

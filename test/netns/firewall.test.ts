@@ -9,7 +9,7 @@
  *
  * host2 is also the outside: its underlay address is in no overlay network, and it knows the way back to pod1.
  */
-import { chmodSync, writeFileSync } from 'node:fs';
+import { chmodSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import t, { type Test } from 'tap';
@@ -359,8 +359,10 @@ t.test('what nft cannot do', async (t) => {
   const real = (await lab.host(0).exec('which', ['nft'])).stdout.trim();
   const pretender = join(lab.directory, 'nft');
   const pretend = (script: string): string => {
-    writeFileSync(pretender, `#!/bin/sh\n${script}\n`);
-    chmodSync(pretender, 0o755);
+    // By renaming: a program that runs just now cannot be written to.
+    writeFileSync(`${pretender}.new`, `#!/bin/sh\n${script}\n`);
+    chmodSync(`${pretender}.new`, 0o755);
+    renameSync(`${pretender}.new`, pretender);
     return `${lab.directory}:${process.env['PATH']}`;
   };
 

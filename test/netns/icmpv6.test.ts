@@ -126,7 +126,7 @@ t.setTimeout(180_000);
 for (const underlay of ['ipv4', 'ipv6'] as const) {
   t.test(`what cannot go on is answered and counted, over ${underlay}`, async (t) => {
     const kind = { families: '46', underlay } as const;
-    const scenario = await Scenario.open(t, { hosts: 3, record: true, packages: ['tcpdump', 'tshark'] });
+    const scenario = await Scenario.open(t, { hosts: 3, record: true, packages: ['tshark'] });
     const daemons = await scenario.startAll(kind);
     const overlayMtu = scenario.lab.underlayMtu - overheadBytes(kind);
     await routeErrors(t, scenario, daemons);

@@ -28,7 +28,7 @@ const PROGRAMS = {
   'qemu-user': ['qemu-aarch64'],
   tcpdump: ['tcpdump'],
   traceroute: ['traceroute'],
-  tshark: ['tshark'],
+  tshark: ['tshark', 'dumpcap'],
   'util-linux': ['nsenter', 'setpriv', 'unshare'],
 } as const;
 

@@ -1,5 +1,5 @@
 /**
- * Priorities and congestion marks cross the tunnel (RFC 6040, RFC 2983), with tcpdump and tshark as witnesses on the underlay.
+ * Priorities and congestion marks cross the tunnel (RFC 6040, RFC 2983), with tshark as a witness on the underlay.
  *
  * ```text
  *  pod1 ---- host1 flannel0 ~ selvage === router === selvage ~ flannel0 host2 ---- pod2
@@ -188,7 +188,7 @@ async function open(
   kind: NetworkKind,
   extraArgs: readonly string[],
 ): Promise<{ scenario: Scenario; daemons: SelvageDaemon[] }> {
-  const packages = ['tcpdump', 'tshark'] as const;
+  const packages = ['tshark'] as const;
   const scenario = await Scenario.open(t, { hosts: 3, router: true, record: true, packages });
   return { scenario, daemons: await scenario.startAll({ ...kind, extraArgs }) };
 }
@@ -219,15 +219,15 @@ async function pings(t: Test, from: End, to: End, trafficClass: number, isAnswer
   );
 }
 
-/** Which datagrams to the second host the router marks: of those that are ECN-capable all or one in ten; or simply all. */
+/** Which datagrams to the second host get a mark, and another priority: of those that are ECN-capable all or one in ten; or simply all. */
 type Marked = 'ect' | 'some ect' | 'all';
 
-/** @returns what ends it */
+/** From now on the router does so. @returns what ends it */
 async function markOnTheWay({ lab }: Scenario, which: Marked): Promise<() => Promise<void>> {
   const rules = (['ip', 'ip6'] as const).map((family) => {
     const capable = which === 'all' ? '' : `${family} ecn != not-ect`;
     const share = which === 'some ect' ? 'numgen inc mod 10 == 0' : '';
-    return `oifname r2 udp dport ${PORT} ${capable} ${share} ${family} ecn set ce`;
+    return `oifname r2 udp dport ${PORT} ${capable} ${share} ${family} ecn set ce ${family} dscp set cs7`;
   });
   const chain = `type filter hook forward priority 0;\n${rules.join('\n')}`;
   const input = `table inet congested {\nchain rules {\n${chain}\n}\n}\n`;

@@ -1,4 +1,7 @@
-/** Packets as programs see them that share no code with us: tcpdump records them and tshark reads them. */
+/**
+ * Packets as programs see them that share no code with us: dumpcap records them and tshark reads them. tcpdump would give up
+ * root's privileges before it records, which root of a user namespace may not.
+ */
 
 import { join } from 'node:path';
 
@@ -15,7 +18,7 @@ const CHECKED = ['-o', 'ip.check_checksum:TRUE'];
 /** Values of each field that was asked for, outermost packet first: an ICMP error has its quotation's behind its own. */
 export type Seen<Field extends string> = Readonly<Record<Field, readonly string[]>>;
 
-/** What passes an interface from now on. Needs the packages `tcpdump` and `tshark`. */
+/** What passes an interface from now on. Needs the package `tshark`, which brings dumpcap. */
 export class Witness {
   readonly #where: Namespace;
   readonly #child: Child;
@@ -27,14 +30,14 @@ export class Witness {
     this.#file = file;
   }
 
-  /** @param filter in the language of tcpdump: what is recorded at all */
+  /** @param filter in the language of tcpdump, of outer headers alone: what is recorded at all */
   static async start(lab: Lab, where: Namespace, device: string, filter = ''): Promise<Witness> {
     const file = join(lab.directory, `${where.label}-${device}-${++witnesses}.pcap`);
-    const args = ['-i', device, '-n', '-U', '--immediate-mode', '-s', '0', '-w', file];
-    const child = where.spawn('tcpdump', filter === '' ? args : [...args, filter]);
+    const args = ['-q', '-P', '-i', device, '-w', file];
+    const child = where.spawn('dumpcap', filter === '' ? args : [...args, '-f', filter]);
     await until(`${child.title} to listen`, () => {
       if (!child.running) throw new Error(`${child.title}: ended\n${tail(child.stderr)}`);
-      return child.stderr.includes('listening');
+      return child.stderr.includes('File: '); // it is said when both ends are open
     });
     return new Witness(where, child, file);
   }

@@ -231,6 +231,8 @@ t.test('full size: lost, learned meanwhile, known before', (t) => {
     ['fault fullSizeLost', 'warning pathNarrow'],
     'not even what is known to pass',
   );
+  const belowIpv6 = peerFacts({ inner: full(SILENT, 1280), pathMtuBytes: 1271 });
+  t.match(found('fullSizeLost', { peers: [belowIpv6] }).remedy, /less than IPv6 needs.*mtu lock 1299/);
   t.end();
 });
 

@@ -1,7 +1,7 @@
 /**
  * Who this host is, whatever its addresses are.
  */
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 
 import t from 'tap';
@@ -18,6 +18,14 @@ t.test('the id is made once and survives restarts', async (t) => {
   t.notOk('warning' in first);
   t.strictSame(await readHostIdentity(directory), first);
   t.equal(statSync(`${directory}/host-id`).mode & 0o777, 0o600, 'and is nobody else’s business');
+});
+
+t.test('segments that start at once on a new host are one host', async (t) => {
+  const directory = `${t.testdir()}/lib/selvage`;
+  const all = await Promise.all(Array.from({ length: 8 }, () => readHostIdentity(directory)));
+  const kept = await readHostIdentity(directory);
+  for (const each of all) t.strictSame(each, kept, 'the same id, no warning');
+  t.strictSame(readdirSync(directory), ['host-id'], 'and nothing is left beside it');
 });
 
 t.test('two directories have two ids', async (t) => {

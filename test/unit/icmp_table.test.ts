@@ -42,10 +42,11 @@ t.test('every file that docs/icmp.md names is there', (t) => {
   t.end();
 });
 
-t.test('every unit test and native test that docs/icmp.md names is there', (t) => {
+t.test('every test that docs/icmp.md names is there', (t) => {
   for (const { rule, test } of rules) {
     for (const name of quoted(test, /^\w+$/)) t.ok(exists(`test/unit/${name}.test.ts`), `${rule}: ${name}`);
     for (const name of quoted(test, /^test\/native\//)) t.ok(exists(name), `${rule}: ${name}`);
+    for (const name of quoted(test, /^test\/netns\//)) t.ok(exists(`${name}.test.ts`), `${rule}: ${name}`);
   }
   t.end();
 });

@@ -1,5 +1,6 @@
 import t from 'tap';
 
+import { CUT_NONE, CUT_OUTER } from '../../src/tun/burst.js';
 import { finishAnswers } from '../../src/workers/answer.js';
 import { INBOUND, droppedFrames } from '../../src/workers/counters.js';
 import { countInboundWritten, decideInbound } from '../../src/workers/inbound.js';
@@ -128,6 +129,18 @@ t.test('hop limit 1 and 0 are answered with time exceeded, to the peer of the in
     finishAnswers(lane, INBOUND, false);
     t.match(snapshotOf(lane).inbound, { answersSent: 1, drops: { ttlExceeded: 1 } });
   }
+  t.end();
+});
+
+t.test('an answer of 1,280 bytes to a peer behind a narrower path may be fragmented by the underlay', (t) => {
+  const lane = sampleLane();
+  const sent = row({ hopLimit: 1, payload: new Uint8Array(1300) });
+  t.same(fatesOf([sent], lane), ['ttlExceeded']);
+  lane.paths.setLimit(1, 1000);
+  t.same(fatesOf([sent, row({ hopLimit: 1 })], lane), ['ttlExceeded', 'ttlExceeded']);
+  const { cut, length } = lane.answers.burst;
+  t.same([...length.subarray(0, 2)], [1280, 1280]);
+  t.same([...cut.subarray(0, 3)], [CUT_NONE, CUT_OUTER, CUT_NONE]);
   t.end();
 });
 

@@ -626,3 +626,29 @@ t.test('a spare block that does not fit is left as it is', (t) => {
   t.not(small.build(block), block, 'too large by far');
   t.end();
 });
+
+t.test('after a change whose table cannot be built, next hops have the ids that lanes know them by', (t) => {
+  const set = emptySet();
+  const idsOf = (): [number, string][] =>
+    [...set.endpoints()].map(([id, { address }]) => [id, formatAddress(address.family, address.words)]);
+  set.apply(() =>
+    set.replace([
+      { prefix: '10.1.1.0/24', nextHop: '192.0.2.1' },
+      { prefix: '10.1.2.0/24', nextHop: '192.0.2.2' },
+    ]),
+  );
+  set.apply(() => set.delete('10.1.1.0/24'));
+  set.apply(() => set.set({ prefix: '10.1.3.0/24', nextHop: '192.0.2.3' }));
+  const before = idsOf();
+  t.strictSame(before, [
+    [1, '192.0.2.3'],
+    [2, '192.0.2.2'],
+  ]);
+  const failing = (): void => {
+    set.replace([{ prefix: '10.1.4.0/24', nextHop: '192.0.2.4' }]);
+    throw new Error('as when the table is too large');
+  };
+  t.throws(() => set.apply(failing));
+  t.strictSame(idsOf(), before);
+  t.end();
+});

@@ -150,7 +150,7 @@ t.test('a daemon with one network has no segments to ask for', async (t) => {
   t.teardown(() => server.close());
   await t.rejects(readStatus(socketPath, 'blue'), {
     code: 'ERR_SEGMENT',
-    message: /one network, without segments/,
+    message: /one network, without segments; leave --segment out$/,
   });
 });
 

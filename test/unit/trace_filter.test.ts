@@ -83,6 +83,7 @@ function ipv6(): Built {
   });
   const payload = random() < 0.8;
   const frame = Uint8Array.from([...bytes, ...(payload ? ports(...pair) : [])]);
+  frame[5] = frame.length - 40; // below 256
   const hasPorts = WITH_PORTS.has(protocol) && payload && !later;
   return { frame, flow: { source, destination, protocol, ports: hasPorts ? pair : undefined } };
 }

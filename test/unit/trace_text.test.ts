@@ -103,27 +103,27 @@ function question(...args: string[]): TraceQuestion {
 t.test('the options say which frames to show, and how', (t) => {
   const filters = [
     '--host',
-    '10.1.0.0/16',
+    'fd00::/8',
     '--src',
     'fd00::1',
-    '--dst=10.1.2.2',
+    '--dst=fd00::2',
     '--proto',
     'TCP',
     '--port',
     '80',
   ];
-  const more = ['--src-port', '1', '--dst-port', '2', '--direction', 'in', '--peer', '192.0.2.2', '--drops'];
+  const more = ['--src-port', '1', '--dst-port', '2', '--direction', 'out', '--peer', '192.0.2.2', '--drops'];
   const ends = ['--reason', 'tooBig', '--count', '3', '--seconds', '4', '--rate', '5', '--pcap', '-'];
   t.match(question(...filters, ...more, ...ends), {
     options: {
-      host: '10.1.0.0/16',
+      host: 'fd00::/8',
       source: 'fd00::1',
-      destination: '10.1.2.2',
+      destination: 'fd00::2',
       protocol: 6,
       port: 80,
       sourcePort: 1,
       destinationPort: 2,
-      direction: 'inbound',
+      direction: 'outbound',
       peer: '192.0.2.2',
       verdict: 'dropped',
       reason: 'tooBig',
@@ -157,5 +157,23 @@ t.test('a wrong option is refused with what it should be', (t) => {
   ];
   for (const [args, message] of rows)
     t.throws(() => question(...args), { code: 'ERR_USAGE', message }, args.join(' '));
+  t.end();
+});
+
+t.test('filters that no frame can pass are refused', (t) => {
+  for (const [args, message] of [
+    [['--src', '10.1.1.2', '--dst', 'fd00::/8'], /of one family/],
+    [['--proto', 'icmp', '--port', '80'], /no ports/],
+    [['--reason', 'spoofedSource', '--direction', 'out'], /in the other direction only/],
+  ] as const) {
+    t.throws(() => question(...args), { code: 'ERR_USAGE', message });
+  }
+  for (const args of [
+    ['--src', 'fd00::1', '--host', 'fd00::/8'],
+    ['--proto', 'tcp', '--port', '80'],
+    ['--reason', 'spoofedSource', '--direction', 'in'],
+  ]) {
+    t.doesNotThrow(() => question(...args), args.join(' '));
+  }
   t.end();
 });

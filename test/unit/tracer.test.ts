@@ -77,6 +77,41 @@ t.test('a record tells where a frame went, or came from and why it ended', (t) =
   t.end();
 });
 
+t.test('of an inbound superframe only the first datagram is kept, as another one lies behind it', (t) => {
+  const { tracers, reader } = traced();
+  const frame = innerFrame({ protocol: 17, payload: ports(40000, 53, 12) });
+  const rows = [{ frame, segments: 3, length: frame.length + 24, wireBytes: frame.length }];
+  reader.start({});
+  tracers[0]!.record(INBOUND, tracedBurst(rows), 1, 0, false);
+  const [record] = readAll(reader);
+  t.strictSame(record!.head, frame);
+  t.match(record, { lengthBytes: frame.length + 24, flow: { sourcePort: 40000, destinationPort: 53 } });
+  tracers[0]!.record(OUTBOUND, tracedBurst([{ ...rows[0]!, fate: 1 }]), 1, 0, false);
+  t.equal(readAll(reader)[0]!.head.length, frame.length + 24, 'an outbound one lies together');
+  t.end();
+});
+
+t.test('no trace begins before the last records of the one before are read', async (t) => {
+  const ends = traced();
+  const shown: string[] = [];
+  const listener = (name: string) => ({
+    onRecord: () => void shown.push(name),
+    onTotals: () => undefined,
+    onEnd: () => void shown.push(`end of ${name}`),
+  });
+  const offer = (): void =>
+    ends.tracers[0]!.record(INBOUND, tracedBurst([{ frame: numbered(1) }]), 1, 0, false);
+  const first = ends.start({}, listener('first'));
+  offer();
+  const closing = first.close();
+  t.throws(() => ends.start({}, listener('second')), { code: 'ERR_TRACE_BUSY' });
+  t.match(await closing, { matched: 1, shown: 1 });
+  const second = ends.start({}, listener('second'));
+  offer();
+  await second.close();
+  t.strictSame(shown, ['first', 'end of first', 'second', 'end of second']);
+});
+
 t.test('losses of an earlier burst are not read', (t) => {
   const { tracers, reader } = traced();
   reader.start({});
